@@ -1,0 +1,37 @@
+package incident
+
+import "time"
+
+// Incident is one problem of one target, from the first notification to the report.
+type Incident struct {
+	ID       string  `json:"id"`
+	DedupKey string  `json:"dedupKey"` // group key and Target.Key
+	Alerts   []Alert `json:"alerts"`   // the group's alerts about this target, latest delivery
+	Target   Target  `json:"target"`
+	Phase    Phase   `json:"phase"`
+	Outcome  Outcome `json:"outcome,omitempty"` // empty while open
+	Reason   string  `json:"reason,omitempty"`  // of the outcome, in one sentence
+	// Deliveries counts the notifications that named this incident.
+	Deliveries int       `json:"deliveries"`
+	ReceivedAt time.Time `json:"receivedAt"` // first delivery committed
+	ClosedAt   time.Time `json:"closedAt,omitzero"`
+
+	Diagnosis    *Diagnosis    `json:"diagnosis,omitempty"`
+	Plan         *Plan         `json:"plan,omitempty"`
+	Decisions    []Decision    `json:"decisions,omitempty"`
+	Approval     *Approval     `json:"approval,omitempty"`
+	Executions   []Execution   `json:"executions,omitempty"`
+	Verification *Verification `json:"verification,omitempty"`
+	Timeline     []Event       `json:"timeline"`
+}
+
+// Event is one line of the timeline. Every transition is one, and it is written
+// before it is acted on.
+type Event struct {
+	Seq     int               `json:"seq"` // 1, 2, ... within the incident
+	At      time.Time         `json:"at"`
+	Phase   Phase             `json:"phase"`
+	Kind    string            `json:"kind"` // received, measuring, confirmed, planned, decided, intent, applied, verified, ...
+	Message string            `json:"message"`
+	Fields  map[string]string `json:"fields,omitempty"`
+}

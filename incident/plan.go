@@ -1,0 +1,134 @@
+package incident
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+)
+
+// Plan is a rendered runbook for one incident: what would be done, to what
+// exactly. It is data; rendering it touched nothing.
+type Plan struct {
+	Runbook  string    `json:"runbook"` // its metadata.name
+	Cause    Cause     `json:"cause"`
+	Target   Target    `json:"target"`
+	Steps    []Step    `json:"steps"`
+	Verify   Verify    `json:"verify"`
+	Undo     UndoMode  `json:"undo"`
+	Evidence []string  `json:"evidence"` // of the finding that the runbook matched
+	Created  time.Time `json:"created"`
+}
+
+// Digest binds an approval to what was shown: the plan's steps with their
+// previews, its target and its evidence. Created is left out.
+func (p Plan) Digest() string {
+	p.Created = time.Time{}
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic("incident: plan does not marshal: " + err.Error()) // maps and strings only
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Irreversible reports whether any step cannot be undone.
+func (p Plan) Irreversible() bool {
+	for _, s := range p.Steps {
+		if s.Irreversible {
+			return true
+		}
+	}
+	return false
+}
+
+// Step is one action of a plan.
+type Step struct {
+	Name         string         `json:"name"`
+	Action       string         `json:"action"` // e.g. kubernetes.resize_cpu
+	With         map[string]any `json:"with,omitempty"`
+	Irreversible bool           `json:"irreversible,omitempty"`
+	// Preview is the answer of the action's dry run; nil until it was asked.
+	Preview *Preview `json:"preview,omitempty"`
+}
+
+// Preview is what an action's dry run answered: what it would change, from what
+// to what, and the facts that must still be true when it acts.
+type Preview struct {
+	Summary string `json:"summary"` // "raise CPU quota of cgroup /x from 0.3 to 0.6 CPU"
+	Before  string `json:"before"`  // "0.3 CPU"
+	After   string `json:"after"`   // "0.6 CPU"
+	// Server says who answered: "kubernetes server-side dry run", "cgroup read".
+	Server string `json:"server"`
+	// Preconditions must hold when the step is applied: uid, resourceVersion, quota, ...
+	Preconditions map[string]string `json:"preconditions"`
+	// Apply is the action's own, rendered instruction for Apply and Undo: opaque to everyone else.
+	Apply map[string]string `json:"apply"`
+}
+
+// Verify says how success is measured: the cause's share must fall.
+type Verify struct {
+	Settle  Duration `json:"settle"`  // wait after the last step
+	Window  Duration `json:"window"`  // measure this long
+	Improve float64  `json:"improve"` // the share must fall by at least this fraction of itself, 0..1
+}
+
+// UndoMode says what happens when verification fails.
+type UndoMode string
+
+const (
+	UndoAutomatic UndoMode = "automatic"
+	UndoNever     UndoMode = "never"
+)
+
+// Effect is what a policy decides.
+type Effect string
+
+const (
+	Allow           Effect = "allow"
+	Deny            Effect = "deny"
+	RequireApproval Effect = "require_approval"
+)
+
+// Decision is one answer of the guards about one plan. The zero Effect is not
+// an answer: treat it as Deny.
+type Decision struct {
+	Effect Effect `json:"effect"`
+	Policy string `json:"policy"` // metadata.name
+	Rule   string `json:"rule"`
+	Reason string `json:"reason"`
+	// DryRun: allowed only to be shown. Set by the policy or globally.
+	DryRun bool `json:"dryRun"`
+}
+
+// Approval is a person's answer to require_approval.
+type Approval struct {
+	Incident string    `json:"incident"`
+	Plan     string    `json:"plan"` // Plan.Digest that was shown
+	Approve  bool      `json:"approve"`
+	By       string    `json:"by"`
+	At       time.Time `json:"at"`
+}
+
+// Execution is the account of one step that was applied.
+type Execution struct {
+	Step    int               `json:"step"` // index in Plan.Steps
+	Action  string            `json:"action"`
+	Before  string            `json:"before"`
+	After   string            `json:"after"`
+	Result  string            `json:"result"`          // "applied", "already applied", "undone"
+	State   map[string]string `json:"state,omitempty"` // what Undo needs
+	Started time.Time         `json:"started"`
+	Ended   time.Time         `json:"ended"`
+}
+
+// Verification compares the cause before and after the plan.
+type Verification struct {
+	Cause  Cause   `json:"cause"`
+	Before float64 `json:"before"` // share, 0..1
+	After  float64 `json:"after"`
+	Better bool    `json:"better"`
+	Reason string  `json:"reason"`
+	// Diagnosis is the second measurement.
+	Diagnosis Diagnosis `json:"diagnosis"`
+}
