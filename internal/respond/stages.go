@@ -1,0 +1,49 @@
+package respond
+
+import (
+	"context"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// Diagnoser asks the node of a target what its kernel sees (package diagnose).
+// An agent that is absent, slow, too old or refusing is not an error: it is an
+// inconclusive Diagnosis whose first finding says why. An error is for what may
+// work when tried again.
+type Diagnoser interface {
+	Diagnose(ctx context.Context, target incident.Target, window time.Duration) (incident.Diagnosis, error)
+}
+
+// Planner maps a confirmed diagnosis to a rendered runbook (package runbooks).
+// It is pure. ok is false when no runbook matches; why then says which were
+// considered and why not.
+type Planner interface {
+	Plan(inc incident.Incident) (plan incident.Plan, ok bool, why string, err error)
+}
+
+// Guard decides about a plan (package policies). It fails closed: whatever goes
+// wrong inside is a Decision with Effect Deny and the reason.
+type Guard interface {
+	Decide(inc incident.Incident, plan incident.Plan) incident.Decision
+}
+
+// Executor previews, applies and undoes the steps of a plan (package remediate).
+type Executor interface {
+	// Preview asks each step's action for its dry run and returns the plan with
+	// the answers filled in. It changes nothing.
+	Preview(ctx context.Context, plan incident.Plan) (incident.Plan, error)
+	// Apply checks the step's preconditions and acts. When the real state shows
+	// that the step has taken effect already (a crash came between the act and
+	// its record), it says so in Execution.Result and does not act again.
+	Apply(ctx context.Context, plan incident.Plan, step int) (incident.Execution, error)
+	// Undo puts back what Apply changed; state that is back already is no error.
+	Undo(ctx context.Context, plan incident.Plan, done incident.Execution) (incident.Execution, error)
+	// Verify compares the plan's cause in the two measurements. Pure.
+	Verify(plan incident.Plan, before, after incident.Diagnosis) incident.Verification
+}
+
+// Notifier posts the report of a closed incident (package report).
+type Notifier interface {
+	Notify(ctx context.Context, inc incident.Incident) error
+}
