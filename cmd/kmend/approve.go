@@ -1,0 +1,4 @@
+package main
+
+// approveCmd is `kmend approve ID`.
+type approveCmd struct{}

@@ -1,0 +1,4 @@
+package main
+
+// incidentsCmd is `kmend incidents`.
+type incidentsCmd struct{}

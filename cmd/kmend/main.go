@@ -1,0 +1,120 @@
+// Command kmend receives alerts, asks the kernel why, and heals what the kernel
+// confirms. This package only parses flags and signals; each command is a file
+// with a struct, and internal/app is the server, so tests run it in-process.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/mattn/go-isatty"
+)
+
+// Exit statuses, the same for every command.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+// cli is the command line. Run of a command gets the context and an *output;
+// Validate of a command, and every error kong finds itself, is bad usage.
+type cli struct {
+	Serve     serveCmd     `cmd:"" help:"Receive alerts, diagnose, plan, heal and report."`
+	Diagnose  diagnoseCmd  `cmd:"" help:"Ask this node's kernel why a cgroup, process or pod is slow; needs no server."`
+	Incidents incidentsCmd `cmd:"" help:"List incidents of a server, or show one."`
+	Approve   approveCmd   `cmd:"" help:"Allow or deny the plan of an incident that waits for a person."`
+	Runbook   runbookCmd   `cmd:"" help:"Check runbooks, or print their JSON Schema."`
+	Policy    policyCmd    `cmd:"" help:"Check policies."`
+	Version   versionCmd   `cmd:"" help:"Print the version."`
+}
+
+// output is where a command writes: results to Stdout, progress and logs to Stderr.
+type output struct {
+	Stdout io.Writer
+	Stderr io.Writer
+	Color  bool // Stdout is a terminal that shows colours, and NO_COLOR is not set
+}
+
+// usageError is an error of Run that is the caller's mistake: exit status 2.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// usagef makes a usageError.
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer context.AfterFunc(ctx, stop)() // a second signal kills
+	out := &output{Stdout: os.Stdout, Stderr: os.Stderr, Color: colors()}
+	os.Exit(run(ctx, os.Args[1:], out))
+}
+
+// colors reports whether standard output shows colours (no-color.org).
+func colors() bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isatty.IsTerminal(os.Stdout.Fd())
+}
+
+// exited carries the status of a flag that ends the program, --help, out of kong.
+type exited int
+
+// run parses args, runs the command and returns the exit status.
+func run(ctx context.Context, args []string, out *output) (status int) {
+	defer func() {
+		if r := recover(); r != nil {
+			code, ok := r.(exited)
+			if !ok {
+				panic(r)
+			}
+			status = int(code)
+		}
+	}()
+	parser, err := kong.New(&cli{},
+		kong.Name("kmend"),
+		kong.Description("Asks the kernel why something is slow, and acts only on an answer that the kernel confirms."),
+		kong.Writers(out.Stdout, out.Stderr),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(out),
+	)
+	if err != nil {
+		panic(err) // the struct tags above are wrong
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(out.Stderr, "kmend: %v\nRun \"kmend%s --help\" for what is allowed.\n", err, at(err))
+		return exitUsage
+	}
+	err = command.Run()
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(out.Stderr, "kmend: %v\n", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	return exitError
+}
+
+// at is the command that a parse error is about, with a space before it.
+func at(err error) string {
+	parse, ok := errors.AsType[*kong.ParseError](err)
+	if !ok || parse.Context == nil || parse.Context.Selected() == nil {
+		return ""
+	}
+	var path string
+	for node := parse.Context.Selected(); node != nil && node.Type != kong.ApplicationNode; node = node.Parent {
+		if node.Type == kong.CommandNode {
+			path = " " + node.Name + path
+		}
+	}
+	return path
+}

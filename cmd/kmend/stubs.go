@@ -1,0 +1,7 @@
+package main
+
+type (
+	diagnoseCmd struct{}
+	runbookCmd  struct{}
+	policyCmd   struct{}
+)
