@@ -95,11 +95,13 @@ type Evidence struct {
 
 // Finding says one thing about the target, with the evidence for it.
 type Finding struct {
-	Cause    Cause    `json:"cause,omitempty"` // empty for the finding of a clean or an inconclusive diagnosis
-	Verdict  Verdict  `json:"verdict"`
-	Share    float64  `json:"share"` // of the time the target's threads wanted to make progress, 0..1
-	Message  string   `json:"message"`
-	Evidence []string `json:"evidence"` // Evidence.ID
+	Cause   Cause   `json:"cause,omitempty"` // empty for the finding of a clean or an inconclusive diagnosis
+	Verdict Verdict `json:"verdict"`
+	Share   float64 `json:"share"` // of the time the target's threads wanted to make progress, 0..1
+	Message string  `json:"message"`
+	// Threshold is what the finding is over: "at least 5% and 50 ms". Empty unless confirmed.
+	Threshold string   `json:"threshold,omitempty"`
+	Evidence  []string `json:"evidence"` // Evidence.ID
 }
 
 // ProbeState is how a probe fared.

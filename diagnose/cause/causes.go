@@ -1,0 +1,198 @@
+package cause
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// throttled: threads were runnable while a quota held them back, and the
+// kernel's own count of throttled periods agrees. Without that second witness
+// it is a doubt. Source: Documentation/scheduler/sched-bwc.rst.
+func throttled(m incident.Measurement, f facts) (incident.Finding, bool) {
+	t := f.state(incident.Throttled)
+	if !f.over(t, throttledShare) {
+		return incident.Finding{}, false
+	}
+	fd := incident.Finding{
+		Cause:     incident.CPUThrottled,
+		Verdict:   incident.Confirmed,
+		Share:     f.share(t),
+		Threshold: f.threshold(throttledShare),
+		Evidence:  f.cite("throttled", "active"),
+	}
+	said := fmt.Sprintf("CPU throttled %s of %s ms%s", ms(t), ms(f.active), f.inThreads())
+	w, ok := witness(f.limits)
+	if !ok {
+		fd.Cause, fd.Verdict, fd.Threshold = "", incident.Inconclusive, ""
+		fd.Message = said + ", but no cgroup agrees: " + disagreement(f.limits)
+		return fd, true
+	}
+	whose := ""
+	if !strings.HasSuffix(m.Target.Cgroup, w.cgroup) {
+		whose = " of " + w.cgroup
+	}
+	fd.Message = fmt.Sprintf("%s (quota %s CPU%s, %.0f of %.0f periods)", said, exact(w.quota), whose, w.throttled, w.periods)
+	fd.Evidence = append(fd.Evidence, w.evidence...)
+	return fd, true
+}
+
+// witness is the quota that was hit in the largest part of its periods.
+func witness(limits []limit) (limit, bool) {
+	var best limit
+	rate := func(l limit) float64 { return l.throttled / max(1, l.periods) }
+	for _, l := range limits {
+		if l.throttled > 0 && (best.throttled == 0 || rate(l) > rate(best)) {
+			best = l
+		}
+	}
+	return best, best.throttled > 0
+}
+
+func disagreement(limits []limit) string {
+	if len(limits) == 0 {
+		return "none above the target has a quota"
+	}
+	return fmt.Sprintf("the quota of %s was hit in 0 of %.0f periods", limits[0].cgroup, limits[0].periods)
+}
+
+// saturated: threads waited for CPUs that others held.
+func saturated(f facts) (incident.Finding, bool) {
+	wait := f.behindOthers()
+	if !f.over(wait, saturatedShare) || f.others < saturatedOthers*f.cpus {
+		return incident.Finding{}, false
+	}
+	var holders []incident.Evidence
+	for _, e := range f.m.Evidence {
+		if e.Probe == "threads" && e.Metric == "cpu_holder" && e.Subject != "" {
+			holders = append(holders, e)
+		}
+	}
+	slices.SortStableFunc(holders, func(a, b incident.Evidence) int { return int(1e3*b.Value) - int(1e3*a.Value) })
+	var names []string
+	for _, e := range holders {
+		if e.Value >= 0.05 || len(names) == 0 {
+			names = append(names, e.Subject+" "+about(e.Value))
+		}
+	}
+	msg := fmt.Sprintf("waited %s of %s ms for a CPU%s", ms(f.state(incident.RunQueue)), ms(f.active), f.inThreads())
+	if f.share(f.behindOwn()) >= 0.05 {
+		msg += fmt.Sprintf(", %s of them behind others", ms(wait))
+	}
+	msg += fmt.Sprintf("; others hold %s of %s", about(f.others), plural(float64(f.m.Node.CPUs), "CPU"))
+	if len(names) > 0 {
+		msg += ": " + strings.Join(names, ", ")
+	}
+	return incident.Finding{
+		Cause:     incident.CPUSaturated,
+		Verdict:   incident.Confirmed,
+		Share:     f.share(wait),
+		Threshold: f.threshold(saturatedShare) + fmt.Sprintf(", others hold at least %.0f%% of the CPUs", 100*saturatedOthers),
+		Message:   msg,
+		Evidence:  f.cite("run_queue", "active", "cpu_others", "cpu_holder"),
+	}, true
+}
+
+// queueing: more of the target's threads want a CPU than it may use, and they
+// wait for each other. Beside another cause its share is that of the waiting
+// alone, so that waits are ranked against waits.
+func queueing(f facts, beside bool) (incident.Finding, bool) {
+	queue, on := f.behindOwn(), f.state(incident.OnCPU)
+	want := (f.active - f.state(incident.IO) - f.state(incident.KernelLock)) / f.window
+	if !f.over(queue, queueShare) || want < f.cpus {
+		return incident.Finding{}, false
+	}
+	fd := incident.Finding{
+		Cause:     incident.CPUBusy,
+		Verdict:   incident.Confirmed,
+		Share:     f.share(queue),
+		Threshold: f.threshold(queueShare),
+		Evidence:  f.cite("on_cpu", "run_queue", "active", "active_threads", "cpus_allowed"),
+		Message: fmt.Sprintf("%d threads want %s: on CPU %s and queueing behind each other %s of %s ms",
+			max(f.threads, 1), plural(f.cpus, "CPU"), ms(on), ms(queue), ms(f.active)),
+	}
+	if !beside {
+		fd.Share = f.share(on + queue)
+	}
+	return fd, true
+}
+
+// busy: nothing held the target back and it used up what it may use.
+func busy(f facts) (incident.Finding, bool) {
+	on := f.state(incident.OnCPU)
+	if !f.over(on, busyShare) {
+		return incident.Finding{}, false
+	}
+	fd := incident.Finding{
+		Cause:     incident.CPUBusy,
+		Verdict:   incident.Confirmed,
+		Share:     f.share(on),
+		Threshold: f.threshold(busyShare) + fmt.Sprintf(", a thread or the target uses at least %.0f%% of what it may", 100*busyUse),
+		Evidence:  f.cite("on_cpu", "active"),
+	}
+	own := fmt.Sprintf("on CPU %s of %s ms%s", ms(on), ms(f.active), f.inThreads())
+	may, evidence := f.may()
+	top, name := f.busiest()
+	switch {
+	case f.used >= busyUse*may:
+		fd.Message = fmt.Sprintf("%s: it used %s of the %s it may use", own, about(f.used), plural(may, "CPU"))
+		fd.Evidence = append(fd.Evidence, evidence...)
+	case top >= busyUse*f.window:
+		fd.Message = fmt.Sprintf("%s: thread %s ran for %s of %s ms", own, name, ms(top), ms(f.window))
+	default:
+		return incident.Finding{}, false
+	}
+	return fd, true
+}
+
+// may is how many CPUs the target may use: its CPUs or the smallest quota.
+func (f facts) may() (cpus float64, evidence []string) {
+	cpus = f.cpus
+	for _, l := range f.limits {
+		if l.quota < cpus {
+			cpus, evidence = l.quota, l.evidence
+		}
+	}
+	return cpus, evidence
+}
+
+func (f facts) busiest() (on float64, name string) {
+	for _, t := range f.m.Ledger.Top {
+		if v := t.States[incident.OnCPU]; v > on {
+			on, name = v, fmt.Sprintf("%s (%d)", t.Comm, t.TID)
+		}
+	}
+	return on, name
+}
+
+// waiting is a doubt: waits for a CPU that neither others nor the target's own
+// threads explain.
+func waiting(f facts, unexplained float64) (incident.Finding, bool) {
+	if !f.over(unexplained, saturatedShare) {
+		return incident.Finding{}, false
+	}
+	return incident.Finding{
+		Verdict: incident.Inconclusive,
+		Share:   f.share(unexplained),
+		Message: fmt.Sprintf("waited %s of %s ms for a CPU%s, which is not explained by others, who hold %s of %s, nor by its own threads, %s active on average: bursts, or an affinity",
+			ms(unexplained), ms(f.active), f.inThreads(), about(f.others), plural(f.cpus, "CPU"), about(f.active/f.window)),
+		Evidence: f.cite("run_queue", "active", "cpu_others"),
+	}, true
+}
+
+// blocked is a doubt: a wait that no probe can name yet.
+func blocked(f facts, s incident.State) (incident.Finding, bool) {
+	t := f.state(s)
+	if !f.over(t, blockedShare) {
+		return incident.Finding{}, false
+	}
+	return incident.Finding{
+		Verdict: incident.Inconclusive,
+		Share:   f.share(t),
+		Message: fmt.Sprintf("%s %s of %s ms%s, and no probe can name its cause yet",
+			words[s], ms(t), ms(f.active), f.inThreads()),
+		Evidence: f.cite(string(s), "active"),
+	}, true
+}

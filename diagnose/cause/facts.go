@@ -1,0 +1,150 @@
+package cause
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// facts is what the causes read out of a measurement. Times are milliseconds
+// summed over the target's threads, CPUs are averages over the window.
+type facts struct {
+	m       incident.Measurement
+	window  float64 // ms
+	active  float64 // ms, every state but sleep and user_lock
+	threads int     // threads that were active
+	cpus    float64 // CPUs the target may run on
+	used    float64 // CPUs the target used
+	waiting float64 // threads of the target that waited for a CPU, on average
+	others  float64 // CPUs that others held
+	limits  []limit // of the target's groups, nearest first
+}
+
+// limit is one CPU quota above the target and how often it was hit.
+type limit struct {
+	cgroup             string
+	quota              float64 // CPUs
+	periods, throttled float64
+	evidence           []string
+}
+
+func read(m incident.Measurement) facts {
+	f := facts{m: m, window: m.Window.Seconds * 1000}
+	f.active = activeOf(m.Ledger.States)
+	f.threads = f.activeThreads()
+	f.cpus = float64(m.Node.CPUs)
+	if e, ok := f.find("threads", "cpus_allowed"); ok && e.Value > 0 && (f.cpus == 0 || e.Value < f.cpus) {
+		f.cpus = e.Value
+	}
+	if f.window > 0 {
+		f.used = f.state(incident.OnCPU) / f.window
+		f.waiting = f.state(incident.RunQueue) / f.window
+	}
+	if e, ok := f.find("threads", "cpu_others"); ok {
+		f.others = e.Value
+	}
+	f.limits = limits(m.Evidence)
+	return f
+}
+
+// behindOthers is the part of the run-queue wait, in ms, that is others' doing:
+// no more of the target's threads can wait for others than others hold CPUs that
+// the target may use. The rest is its own threads queueing behind each other.
+func (f facts) behindOthers() float64 {
+	held := min(f.others, max(0, f.cpus-f.used))
+	return min(f.waiting, held) * f.window
+}
+
+func (f facts) behindOwn() float64 { return f.state(incident.RunQueue) - f.behindOthers() }
+
+func (f facts) state(s incident.State) float64 { return f.m.Ledger.States[s] }
+
+func (f facts) share(ms float64) float64 {
+	if f.active <= 0 {
+		return 0
+	}
+	return min(1, max(0, ms/f.active))
+}
+
+// over reports whether ms is over both thresholds.
+func (f facts) over(ms, share float64) bool {
+	return ms >= f.floor() && f.share(ms) >= share
+}
+
+func (f facts) floor() float64 { return minDuration * f.window / 3000 }
+
+func (f facts) find(probe, metric string) (incident.Evidence, bool) {
+	i := slices.IndexFunc(f.m.Evidence, func(e incident.Evidence) bool {
+		return e.Probe == probe && e.Metric == metric
+	})
+	if i < 0 {
+		return incident.Evidence{}, false
+	}
+	return f.m.Evidence[i], true
+}
+
+// cite gives the ids of the threads probe's evidence for these metrics.
+func (f facts) cite(metrics ...string) []string {
+	var ids []string
+	for _, e := range f.m.Evidence {
+		if e.Probe == "threads" && e.ID != "" && slices.Contains(metrics, e.Metric) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
+func (f facts) activeThreads() int {
+	if e, ok := f.find("threads", "active_threads"); ok {
+		return int(min(e.Value, math.MaxInt32))
+	}
+	n := 0
+	for _, t := range f.m.Ledger.Top {
+		if activeOf(t.States) >= idleShare*f.window {
+			n++
+		}
+	}
+	return n
+}
+
+func activeOf(states map[incident.State]float64) float64 {
+	return max(0, sum(states)-states[incident.Sleep]-states[incident.UserLock])
+}
+
+// sum adds in one order, so that the last bit does not depend on the map's.
+func sum(states map[incident.State]float64) float64 {
+	total := 0.0
+	for _, s := range slices.Sorted(maps.Keys(states)) {
+		total += states[s]
+	}
+	return total
+}
+
+// limits collects the cgroup probe's evidence by group, in the order given.
+func limits(evidence []incident.Evidence) []limit {
+	var out []limit
+	for _, e := range evidence {
+		if e.Probe != "cgroup" {
+			continue
+		}
+		i := slices.IndexFunc(out, func(l limit) bool { return l.cgroup == e.Subject })
+		if i < 0 {
+			i = len(out)
+			out = append(out, limit{cgroup: e.Subject})
+		}
+		switch e.Metric {
+		case "quota":
+			out[i].quota = e.Value
+		case "nr_periods":
+			out[i].periods = e.Value
+		case "nr_throttled":
+			out[i].throttled = e.Value
+		}
+		if e.ID != "" {
+			out[i].evidence = append(out[i].evidence, e.ID)
+		}
+	}
+	return slices.DeleteFunc(out, func(l limit) bool { return l.quota <= 0 })
+}

@@ -1,0 +1,119 @@
+package cause
+
+import (
+	"cmp"
+	"encoding/json"
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/kmend/kmend/incident"
+	"pgregory.net/rapid"
+)
+
+func number() *rapid.Generator[float64] {
+	return rapid.OneOf(rapid.Float64Range(0, 5000), rapid.Just(0.0), rapid.Float64(), rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), -1}))
+}
+
+// sane numbers, most of the time: a measurement with one NaN in it is cut short.
+func sane() *rapid.Generator[float64] { return rapid.Float64Range(0, 5000) }
+
+func measurement(t *rapid.T) incident.Measurement {
+	num, wild := sane(), rapid.IntRange(0, 3).Draw(t, "wild") == 0
+	if wild {
+		num = number()
+	}
+	states := func(label string) map[incident.State]float64 {
+		return rapid.MapOf(rapid.SampledFrom(incident.States()), num).Draw(t, label)
+	}
+	m := incident.Measurement{
+		Target: incident.Target{Cgroup: rapid.SampledFrom([]string{"", "/sys/fs/cgroup/a"}).Draw(t, "cgroup")},
+		Node:   incident.Node{CPUs: rapid.IntRange(-1, 8).Draw(t, "cpus")},
+		Window: incident.Window{Seconds: rapid.OneOf(rapid.Just(3.0), num).Draw(t, "seconds")},
+		Ledger: incident.Ledger{Threads: rapid.IntRange(0, 20).Draw(t, "threads"), States: states("states")},
+	}
+	for _, v := range m.Ledger.States {
+		m.Ledger.WallMS += v
+	}
+	if wild && rapid.Bool().Draw(t, "off") {
+		m.Ledger.WallMS = num.Draw(t, "wall")
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "top") {
+		m.Ledger.Top = append(m.Ledger.Top, incident.ThreadLedger{TID: i, States: states("top states")})
+	}
+	metrics := []string{"active", "on_cpu", "throttled", "run_queue", "io", "cpu_others", "cpu_holder", "cpus_allowed",
+		"active_threads", "quota", "nr_periods", "nr_throttled", "other"}
+	for range rapid.IntRange(0, 16).Draw(t, "evidence") {
+		m.Evidence = append(m.Evidence, incident.Evidence{
+			ID:      rapid.SampledFrom([]string{"e1", "e2", "e3", "e4", "e5", ""}).Draw(t, "id"),
+			Probe:   rapid.SampledFrom([]string{"threads", "cgroup", "x"}).Draw(t, "probe"),
+			Metric:  rapid.SampledFrom(metrics).Draw(t, "metric"),
+			Subject: rapid.SampledFrom([]string{"", "/a", "/b"}).Draw(t, "subject"),
+			Value:   num.Draw(t, "value"),
+			Lost:    uint64(max(0, rapid.IntRange(-50, 2).Draw(t, "lost"))),
+		})
+	}
+	if !wild {
+		m.Window.Seconds, m.Node.CPUs = 3, max(1, m.Node.CPUs)
+		m.Probes = []incident.ProbeStatus{{Name: "threads", Status: incident.ProbeOK}}
+		for i := range m.Evidence {
+			m.Evidence[i].Lost = 0
+		}
+		return m
+	}
+	for range rapid.IntRange(0, 3).Draw(t, "probes") {
+		m.Probes = append(m.Probes, incident.ProbeStatus{
+			Name:   rapid.SampledFrom([]string{"threads", "threads", "cgroup"}).Draw(t, "name"),
+			Status: rapid.SampledFrom([]incident.ProbeState{"ok", "ok", "ok", "aborted", "unsupported", "?"}).Draw(t, "status"),
+			Lost:   uint64(max(0, rapid.IntRange(-20, 2).Draw(t, "probe lost"))),
+		})
+	}
+	return m
+}
+
+func TestDiagnoseHolds(t *testing.T) {
+	seen := map[incident.Verdict]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		m := measurement(t)
+		d := Diagnose(m)
+		seen[d.Verdict]++
+		if len(d.Findings) == 0 || d.Verdict != d.Findings[0].Verdict {
+			t.Fatalf("verdict %q of findings %+v", d.Verdict, d.Findings)
+		}
+		if !slices.IsSortedFunc(d.Findings, func(a, b incident.Finding) int { return cmp.Compare(b.Share, a.Share) }) {
+			t.Fatalf("not sorted by share: %+v", d.Findings)
+		}
+		for _, f := range d.Findings {
+			checkFinding(t, m, d, f)
+		}
+		if _, err := json.Marshal(d); err != nil {
+			t.Fatalf("marshal: %v", err)
+		}
+		if !reflect.DeepEqual(d, Diagnose(m)) && d.Window.Seconds != 0 {
+			t.Fatal("the same measurement gave two diagnoses")
+		}
+	})
+	if seen[incident.Confirmed] == 0 || seen[incident.Inconclusive] == 0 {
+		t.Errorf("verdicts %v: the generator tests nothing", seen)
+	}
+}
+
+func checkFinding(t *rapid.T, m incident.Measurement, d incident.Diagnosis, f incident.Finding) {
+	if f.Share < 0 || f.Share > 1 || math.IsNaN(f.Share) || f.Message == "" || f.Evidence == nil {
+		t.Fatalf("finding %+v", f)
+	}
+	if (f.Cause != "") != (f.Verdict == incident.Confirmed) || (f.Threshold != "") != (f.Verdict == incident.Confirmed) {
+		t.Fatalf("cause and threshold belong to confirmed findings alone: %+v", f)
+	}
+	if f.Verdict == incident.Confirmed && (d.Verdict != incident.Confirmed || slices.ContainsFunc(m.Probes, func(p incident.ProbeStatus) bool {
+		return p.Name == "threads" && (p.Status != incident.ProbeOK || p.Lost > 0)
+	})) {
+		t.Fatalf("confirmed on a bad measurement: %+v", d)
+	}
+	for _, id := range f.Evidence {
+		if !slices.ContainsFunc(d.Evidence, func(e incident.Evidence) bool { return e.ID == id }) {
+			t.Fatalf("evidence %q is not in the diagnosis", id)
+		}
+	}
+}
