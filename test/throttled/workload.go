@@ -86,7 +86,8 @@ func (w *Workload) start(ctx context.Context, o Options) error {
 	spec := strings.Join([]string{w.Path, strconv.Itoa(o.Threads), o.Work.String(), o.Pause.String()}, "|")
 	w.proc, err = process.Start(process.Spec{
 		Name: "workload", Path: self, Stdout: w.stats,
-		Env: append(os.Environ(), envSpec+"="+spec),
+		// Nothing but the requests takes CPU time: no collector, no preemption signals.
+		Env: append(os.Environ(), envSpec+"="+spec, "GOGC=off", "GODEBUG=asyncpreemptoff=1"),
 	})
 	if err != nil {
 		return err
