@@ -1,0 +1,34 @@
+package incident
+
+import "testing"
+
+func TestOverKeepsWhatTheNodeResolved(t *testing.T) {
+	alert := Target{Cluster: "prod", Namespace: "shop", Pod: "web", Container: "app"}
+	node := Target{Node: "n1", Namespace: "shop", Pod: "web", Container: "app", PodUID: "u1", Cgroup: "/sys/fs/cgroup/x"}
+	want := Target{Cluster: "prod", Node: "n1", Namespace: "shop", Pod: "web", Container: "app", PodUID: "u1", Cgroup: "/sys/fs/cgroup/x"}
+	if got := node.Over(alert); got != want {
+		t.Errorf("Over = %+v, want %+v", got, want)
+	}
+}
+
+func TestDiffers(t *testing.T) {
+	a := Target{Namespace: "shop", Pod: "web", PodUID: "u1", Cgroup: "/v1/cpu/x", PID: 7}
+	for _, tc := range []struct {
+		name, want string
+		b          Target
+	}{
+		{"the same", "", a},
+		{"one knows less", "", Target{Pod: "web"}},
+		{"another hierarchy's path", "", Target{Pod: "web", Cgroup: "/v1/memory/x"}},
+		{"the pod was replaced", "podUID", Target{Pod: "web", PodUID: "u2"}},
+		{"another namespace", "namespace", Target{Namespace: "kube-system", Pod: "web"}},
+		{"another process", "pid", Target{PID: 8}},
+	} {
+		if got := a.Differs(tc.b); got != tc.want {
+			t.Errorf("%s: Differs = %q, want %q", tc.name, got, tc.want)
+		}
+		if got := tc.b.Differs(a); got != tc.want {
+			t.Errorf("%s, the other way round: Differs = %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}

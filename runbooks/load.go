@@ -1,0 +1,141 @@
+package runbooks
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/document"
+	"github.com/kmend/kmend/internal/expr"
+)
+
+// shipped are the runbooks that kmend brings along.
+//
+//go:embed *.yaml
+var shipped embed.FS
+
+// Set is the runbooks that were loaded, ready to plan. It is safe for concurrent use.
+type Set struct {
+	books []book // highest priority first; of equal ones, the first loaded
+	with  map[string]withSchema
+}
+
+// Len is the number of runbooks.
+func (s *Set) Len() int { return len(s.books) }
+
+// book is a checked and compiled runbook.
+type book struct {
+	Runbook
+	verify incident.Verify
+	when   *expr.Expr // nil when the cause is enough
+	values []map[string]value
+	doc    *document.Document
+}
+
+// Load reads the runbooks in paths: files, which may hold several documents,
+// and directories, whose *.yaml and *.yml files are read by name, without those
+// of directories in them. The error is document.Errors with everything that is
+// wrong in all of the files, or says which path is unreadable.
+func Load(paths []string, actions []ActionSpec) (*Set, error) {
+	files, err := document.Files(paths)
+	if err != nil {
+		return nil, err
+	}
+	l, err := newLoader(actions)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		docs, err := document.Read(file)
+		if err := l.add(docs, err); err != nil {
+			return nil, err
+		}
+	}
+	return l.set()
+}
+
+// Builtin reads the runbooks that ship with kmend.
+func Builtin(actions []ActionSpec) (*Set, error) {
+	l, err := newLoader(actions)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(shipped, ".")
+	if err != nil {
+		return nil, fmt.Errorf("reading the shipped runbooks: %w", err)
+	}
+	for _, entry := range entries {
+		data, err := shipped.ReadFile(entry.Name())
+		if err != nil {
+			return nil, fmt.Errorf("reading the shipped runbooks: %w", err)
+		}
+		docs, err := document.Parse("runbooks/"+entry.Name(), data)
+		if err := l.add(docs, err); err != nil {
+			return nil, err
+		}
+	}
+	return l.set()
+}
+
+// loader collects runbooks and what is wrong with them.
+type loader struct {
+	schemas *schemas
+	env     *expr.Env
+	books   []book
+	errs    document.Errors
+}
+
+func newLoader(actions []ActionSpec) (*loader, error) {
+	s, err := newSchemas(actions)
+	if err != nil {
+		return nil, err
+	}
+	env, err := expr.NewEnv()
+	return &loader{schemas: s, env: env}, err
+}
+
+// add checks the documents of one file. Errors with a place in a file are kept;
+// any other is returned.
+func (l *loader) add(docs []*document.Document, err error) error {
+	var positioned document.Errors
+	if errors.As(err, &positioned) {
+		l.errs = append(l.errs, positioned...)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, doc := range docs {
+		b, errs := l.compile(doc)
+		if len(errs) == 0 {
+			errs = l.unique(b)
+		}
+		if len(errs) > 0 {
+			l.errs = append(l.errs, errs...)
+			continue
+		}
+		l.books = append(l.books, b)
+	}
+	return nil
+}
+
+func (l *loader) unique(b book) document.Errors {
+	for _, had := range l.books {
+		if had.Metadata.Name == b.Metadata.Name {
+			at, _ := b.doc.Root.At("metadata", "name")
+			first, _ := had.doc.Root.At("metadata", "name")
+			return document.Errors{at.Errorf("metadata.name %q is taken by the runbook at %s:%d", b.Metadata.Name, had.doc.File, first.Line)}
+		}
+	}
+	return nil
+}
+
+func (l *loader) set() (*Set, error) {
+	if len(l.errs) > 0 {
+		return nil, l.errs
+	}
+	sortByPriority(l.books)
+	return &Set{books: l.books, with: l.schemas.with}, nil
+}

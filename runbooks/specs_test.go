@@ -1,0 +1,62 @@
+package runbooks
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// -update rewrites the wanted outputs: look at the difference before you commit it.
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// limitParams is what both shipped actions take, as an action would declare it.
+type limitParams struct {
+	Factor float64 `json:"factor,omitempty" jsonschema:"exclusiveMinimum=1,maximum=10"`
+	Max    float64 `json:"max" jsonschema:"exclusiveMinimum=0"`
+}
+
+// restartParams has one field of each other kind.
+type restartParams struct {
+	Reason string   `json:"reason" jsonschema:"minLength=3"`
+	Grace  int      `json:"grace,omitempty" jsonschema:"minimum=0,maximum=600"`
+	Force  bool     `json:"force,omitempty"`
+	Mode   string   `json:"mode,omitempty" jsonschema:"enum=soft,enum=hard"`
+	Only   []string `json:"only,omitempty"`
+}
+
+func specs() []ActionSpec {
+	return []ActionSpec{
+		{Name: "kubernetes.resize_cpu", Params: &limitParams{}},
+		{Name: "cgroup.set_cpu_quota", Params: &limitParams{}},
+		{Name: "test.restart", Params: &restartParams{}, Irreversible: true},
+	}
+}
+
+// golden compares got with a file.
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s:\n--- got\n%s\n--- want\n%s", path, got, want)
+	}
+}
+
+// cases lists the folders (or files) that match.
+func cases(t *testing.T, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no cases match %s (%v)", pattern, err)
+	}
+	return found
+}
