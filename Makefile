@@ -1,0 +1,86 @@
+# kmend: `make` prints what can be made.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# Absolute; the same folder as test/setup uses.
+export KMEND_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kmend
+export CGO_ENABLED := 0
+
+GO         ?= go
+LDFLAGS    := -s -w -X main.version=$(VERSION)
+GOBUILD    := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+LINT       := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
+PROTOC_GEN := $(KMEND_CACHE)/bin/protoc-gen
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print this.
+	@printf 'make TARGET, where TARGET is\n\n'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+# ------------------------------------------------------------------ use it
+
+.PHONY: build
+build: bin/kmend bin/kmend-agent ## Build bin/kmend and bin/kmend-agent, static; needs nothing but Go.
+
+.PHONY: bin/kmend bin/kmend-agent # go knows what is up to date
+bin/kmend bin/kmend-agent: bin/%:
+	@$(GOBUILD) -o $@ ./cmd/$*
+
+.PHONY: demo
+demo: ## Watch one incident from a real alert to a verified fix (root, Linux; under a minute once built).
+	@test/demo/run
+
+# ------------------------------------------------------------------ change it
+
+.PHONY: generate
+generate: ## Generate again what is generated: BPF objects, JSON Schema, protocol.
+	@test/setup/tools build
+	@GOBIN=$(PROTOC_GEN) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
+	@PATH="$(PROTOC_GEN):$$PATH" $(GO) generate ./...
+
+.PHONY: check
+check: fmt vet generated lint ## The fast loop: format, vet, generated files, lint, short tests.
+	@$(GO) test -short ./...
+
+.PHONY: test
+test: ## Everything, on the real kernel, in VMs, on a real cluster; installs what it needs (root).
+	@.ci/test
+
+.PHONY: bench
+bench: build ## Measure; prints and writes docs/benchmarks.md (root).
+	@test/setup/tools bench
+	@test/setup/debs prometheus-alertmanager >/dev/null
+	@$(GO) run ./test/bench -kmend bin/kmend -out docs/benchmarks.md
+
+.PHONY: clean
+clean: ## Remove what was built here; the cache of tools stays.
+	@rm -rf bin .demo
+
+# ------------------------------------------------------------------ parts of check
+
+.PHONY: fmt
+fmt:
+	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	  [ -z "$$bad" ] || { printf 'not formatted; run gofmt -w on:\n%s\n' "$$bad"; exit 1; }
+
+.PHONY: vet
+vet:
+	@$(GO) vet ./...
+
+.PHONY: generated
+generated: # what is committed is what the sources make
+	@.ci/generated $(MAKE) --no-print-directory generate
+
+.PHONY: lint
+lint: $(LINT)
+	@$(LINT) run ./...
+
+$(LINT):
+	@echo "building golangci-lint (once, some minutes)"
+	@mkdir -p $(@D)
+	@GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+	@mv $(@D)/golangci-lint $@

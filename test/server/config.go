@@ -1,0 +1,74 @@
+package server
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// yaml is kmend's configuration for standalone mode: one process, this node's
+// own agent, no cluster.
+func (o Options) yaml() string {
+	path := func(name string) string { return filepath.Join(o.Dir, name) }
+	var b strings.Builder
+	fmt.Fprintf(&b, `apiVersion: kmend.dev/v1
+kind: Config
+listen: %q
+dataDir: %q
+dryRun: %v
+webhook:
+  bearerTokenFile: %q
+`, o.Addr, path("data"), o.DryRun, path(webhookToken))
+	if o.MaxOpenIncidents > 0 {
+		fmt.Fprintf(&b, "  maxOpenIncidents: %d\n", o.MaxOpenIncidents)
+	}
+	fmt.Fprintf(&b, `api:
+  tokenFile: %q
+approvers:
+  - name: tester
+    tokenFile: %q
+agents:
+  local: true
+`, path(readToken), path(adminToken))
+	duration(&b, "approvalExpiry: %s\n", o.ApprovalExpiry)
+	duration(&b, "diagnose:\n  window: %s\n", o.Window)
+	list(&b, "runbooks", o.Runbooks)
+	list(&b, "policies", o.Policies)
+	return b.String()
+}
+
+func duration(b *strings.Builder, format string, d time.Duration) {
+	if d > 0 {
+		fmt.Fprintf(b, format, d)
+	}
+}
+
+func list(b *strings.Builder, key string, files []string) {
+	if len(files) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "%s:\n", key)
+	for _, f := range files {
+		fmt.Fprintf(b, "  - %q\n", f)
+	}
+}
+
+// writeToken makes a random token; one that is there stays.
+func writeToken(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("writing a token: %w", err)
+	}
+	_, err = f.WriteString(rand.Text() + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing a token: %w", err)
+	}
+	return nil
+}
