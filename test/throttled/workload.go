@@ -30,7 +30,7 @@ type Options struct {
 	Pause   time.Duration // between two requests of a thread; 0 never rests
 }
 
-// DefaultOptions: 4 threads that want 0.3 CPU between them and get 0.2: throttled in every
+// DefaultOptions is 4 threads that want 0.3 CPU between them and get 0.2: they are throttled in every
 // period. Twice the quota is enough even when all their requests fall together.
 func DefaultOptions() Options {
 	return Options{Quota: 0.2, Threads: 4, Work: 2 * time.Millisecond, Pause: 25 * time.Millisecond}
