@@ -73,6 +73,13 @@ func TestDelivers(t *testing.T) {
 			}
 		}
 	}
+	c, err := am.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Received != 2 || c.Sent != 2 || c.Requests < 4 || c.Failed < 2 {
+		t.Errorf("Alertmanager counts %+v; want 2 received, 2 sent, 4 requests of which 2 failed", c)
+	}
 	if n := refused.Load(); n < 4 {
 		t.Errorf("%d requests; want the two refused ones and two more", n)
 	}

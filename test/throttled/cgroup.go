@@ -40,6 +40,12 @@ func NewCgroup(name string) (*Cgroup, error) {
 	return c, nil
 }
 
+// Root is the root of the cpu controller's hierarchy.
+func Root() (string, error) {
+	root, _, err := cpuRoot()
+	return root, err
+}
+
 // cpuRoot finds where the cpu controller is mounted.
 func cpuRoot() (path string, v2 bool, err error) {
 	f, err := os.Open("/proc/self/mountinfo")
