@@ -1,0 +1,129 @@
+package cgroups
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Groups are the directories in the cpu hierarchy whose quotas bear on the
+// target: dir and those below it if it lies there, and the groups of the
+// processes in dir, or of pid. Sorted, each once.
+func (n *Node) Groups(dirs []string, pids []int) ([]string, error) {
+	cpu, ok := n.CPU()
+	if !ok {
+		return nil, missing("no cpu hierarchy is mounted")
+	}
+	var out []string
+	for _, dir := range dirs {
+		if _, ok := cpu.Path(dir); ok {
+			out = append(out, dir)
+			out = append(out, below(dir, maxDepth)...)
+			continue
+		}
+		inDir, err := processes(dir)
+		if err != nil {
+			return nil, err
+		}
+		pids = append(slices.Clone(pids), inDir...)
+	}
+	for _, pid := range pids {
+		if dir, ok := n.groupOf(cpu, pid); ok {
+			out = append(out, dir)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+func below(dir string, depth int) []string {
+	var out []string
+	find(dir, depth, func(d string) bool { out = append(out, d); return false })
+	return out
+}
+
+// processes lists the processes in dir and below.
+func processes(dir string) ([]int, error) {
+	var pids []int
+	for _, d := range append([]string{dir}, below(dir, maxDepth)...) {
+		b, err := os.ReadFile(filepath.Join(d, "cgroup.procs"))
+		if gone(err) || errors.Is(err, syscall.EOPNOTSUPP) { // a threaded v2 group lists its processes in its domain
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the processes of cgroup %s: %w", d, err)
+		}
+		for _, w := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(w); err == nil && pid > 0 { // 0: in another pid namespace
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids, nil
+}
+
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ESRCH)
+}
+
+// groupOf is the directory of a process in hierarchy m.
+func (n *Node) groupOf(m Mount, pid int) (string, bool) {
+	b, err := os.ReadFile(filepath.Join(n.proc, strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return "", false
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3) // cgroups(7)
+		if len(f) != 3 {
+			continue
+		}
+		v2 := f[0] == "0" && f[1] == ""
+		if m.V2 != v2 || !v2 && !slices.Contains(strings.Split(f[1], ","), m.Controllers[0]) {
+			continue
+		}
+		return m.dir(strings.TrimSuffix(f[2], " (deleted)"))
+	}
+	return "", false
+}
+
+// Process checks that pid is a process, and not one of the threads of another.
+func (n *Node) Process(pid int) error {
+	b, err := os.ReadFile(filepath.Join(n.proc, strconv.Itoa(pid), "status"))
+	if pid <= 0 || gone(err) {
+		return missing("process %d does not exist on this node", pid)
+	}
+	if err != nil {
+		return fmt.Errorf("reading process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if tgid, ok := strings.CutPrefix(line, "Tgid:"); ok {
+			if tgid = strings.TrimSpace(tgid); tgid != strconv.Itoa(pid) {
+				return missing("%d is a thread of process %s; name the process", pid, tgid)
+			}
+		}
+	}
+	return nil
+}
+
+// Names maps the ids (inode numbers) of the cpu hierarchy's groups to their paths.
+func (n *Node) Names() map[uint64]string {
+	out := map[uint64]string{}
+	m, ok := n.CPU()
+	if !ok {
+		return out
+	}
+	for _, dir := range append([]string{m.Dir}, below(m.Dir, maxDepth)...) {
+		var st syscall.Stat_t
+		if syscall.Stat(dir, &st) == nil {
+			path, _ := m.Path(dir)
+			out[st.Ino] = path
+		}
+	}
+	return out
+}

@@ -1,0 +1,230 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/kmend/kmend/bpf/threads"
+	"github.com/kmend/kmend/diagnose/agent/cgroups"
+	"github.com/kmend/kmend/incident"
+)
+
+const (
+	topThreads = 10
+	topHolders = 5
+	// activeShare of the window: a thread below it is not counted as active.
+	activeShare = 0.02
+)
+
+// measurement puts what a window gave into the shared terms: milliseconds, CPUs
+// and cgroup paths.
+func (s seen) measurement(node incident.Node) incident.Measurement {
+	r := s.result
+	if r.CPUs > 0 {
+		node.CPUs = r.CPUs
+	}
+	if r.Start.IsZero() {
+		r.Start = s.start
+	}
+	m := incident.Measurement{
+		Target: s.window.scope.target,
+		Node:   node,
+		Window: incident.Window{Start: r.Start.UTC(), Seconds: r.Window.Seconds()},
+		Probes: []incident.ProbeStatus{
+			{Name: "threads", Status: incident.ProbeOK, Lost: r.Lost},
+			{Name: "cgroup", Status: incident.ProbeOK},
+		},
+		Evidence: []incident.Evidence{},
+		Ledger:   incident.Ledger{States: states([threads.NumStates]uint64{})},
+	}
+	if s.aborted != nil {
+		for i := range m.Probes {
+			m.Probes[i].Status, m.Probes[i].Reason = incident.ProbeAborted, s.aborted.Error()
+		}
+		return m
+	}
+	if s.cgroup != nil {
+		m.Probes[1].Status, m.Probes[1].Reason = incident.ProbeUnsupported, s.cgroup.Error()
+	}
+	m.Ledger = s.ledger()
+	m.Evidence = s.evidence(m.Ledger)
+	return m
+}
+
+func (s seen) ledger() incident.Ledger {
+	var sum threads.GroupTotal
+	groups := map[uint64]*threads.GroupTotal{}
+	add := func(id uint64, n int, wall uint64, states [threads.NumStates]uint64) {
+		if groups[id] == nil {
+			groups[id] = &threads.GroupTotal{CgroupID: id}
+		}
+		for _, g := range []*threads.GroupTotal{&sum, groups[id]} {
+			g.Threads += n
+			g.WallNS += wall
+			for i, ns := range states {
+				g.StateNS[i] += ns
+			}
+		}
+	}
+	for _, t := range s.result.Threads {
+		add(t.CgroupID, 1, t.WallNS, t.StateNS)
+	}
+	for _, g := range s.result.Ended {
+		add(g.CgroupID, g.Threads, g.WallNS, g.StateNS)
+	}
+	l := incident.Ledger{Threads: sum.Threads, WallMS: millis(sum.WallNS), States: states(sum.StateNS)}
+	for _, t := range mostActive(s.result.Threads, topThreads) {
+		l.Top = append(l.Top, incident.ThreadLedger{
+			TID: t.TID, PID: t.PID, Comm: printable(t.Comm), WallMS: millis(t.WallNS), States: states(t.StateNS),
+		})
+	}
+	if len(groups) > 1 {
+		for _, g := range groups {
+			l.Groups = append(l.Groups, incident.GroupLedger{
+				Cgroup: s.name(g.CgroupID), Threads: g.Threads, WallMS: millis(g.WallNS), States: states(g.StateNS),
+			})
+		}
+		slices.SortFunc(l.Groups, func(a, b incident.GroupLedger) int {
+			return cmp.Or(cmp.Compare(b.WallMS, a.WallMS), cmp.Compare(a.Cgroup, b.Cgroup))
+		})
+	}
+	return l
+}
+
+func (s seen) evidence(l incident.Ledger) []incident.Evidence {
+	out := []incident.Evidence{}
+	add := func(probe, metric, subject string, value float64, unit string) {
+		e := incident.Evidence{
+			ID: fmt.Sprintf("e%d", len(out)+1), Probe: probe, Metric: metric, Subject: subject,
+			Value: math.Round(value*1000) / 1000, Unit: unit,
+		}
+		if probe == "threads" {
+			e.Lost = s.result.Lost
+		}
+		out = append(out, e)
+	}
+	for _, st := range incident.States() {
+		add("threads", string(st), "", l.States[st], "ms")
+	}
+	active, count := 0.0, 0
+	for _, st := range incident.States() {
+		if st != incident.Sleep && st != incident.UserLock {
+			active += l.States[st]
+		}
+	}
+	for _, t := range s.result.Threads {
+		if float64(activeNS(t)) >= activeShare*float64(s.result.Window) {
+			count++
+		}
+	}
+	add("threads", "active", "", active, "ms")
+	add("threads", "active_threads", "", float64(count), "threads")
+	if s.allowed > 0 {
+		add("threads", "cpus_allowed", "", float64(s.allowed), "cpus")
+	}
+	total, holders := s.others()
+	add("threads", "cpu_others", "", total, "cpus")
+	for _, h := range holders {
+		add("threads", "cpu_holder", h.path, h.cpus, "cpus")
+	}
+	add("threads", "cpu_idle", "", s.cpus(s.result.IdleNS), "cpus")
+
+	for _, q := range s.after {
+		i := slices.IndexFunc(s.before, func(b cgroups.Quota) bool { return b.Dir == q.Dir })
+		if i < 0 || q.Stat.Periods < s.before[i].Stat.Periods { // made, or made anew, during the window
+			continue
+		}
+		b := s.before[i].Stat
+		add("cgroup", "quota", q.Path, q.CPUs, "cpus")
+		add("cgroup", "period", q.Path, ms(q.Period), "ms")
+		add("cgroup", "nr_periods", q.Path, float64(q.Stat.Periods-b.Periods), "periods")
+		add("cgroup", "nr_throttled", q.Path, float64(q.Stat.Throttled-b.Throttled), "periods")
+		add("cgroup", "throttled_time", q.Path, ms(q.Stat.Time-b.Time), "ms")
+	}
+	return out
+}
+
+type holder struct {
+	path string
+	cpus float64
+}
+
+// others are the CPUs held by whoever is not the target, on average over the
+// window, and the groups that held most. Of a group that the target shares with
+// other processes, what the target's threads did not use is the others'.
+func (s seen) others() (total float64, top []holder) {
+	own := map[uint64]uint64{}
+	for _, t := range s.result.Threads {
+		own[t.CgroupID] += t.StateNS[0]
+	}
+	for _, g := range s.result.Ended {
+		own[g.CgroupID] += g.StateNS[0]
+	}
+	for _, h := range s.result.Holders {
+		ns := h.OnCPUNS - min(own[h.CgroupID], h.OnCPUNS)
+		if cpus := s.cpus(ns); cpus >= 0.001 {
+			total += cpus
+			top = append(top, holder{s.name(h.CgroupID), cpus})
+		}
+	}
+	slices.SortFunc(top, func(a, b holder) int {
+		return cmp.Or(cmp.Compare(b.cpus, a.cpus), cmp.Compare(a.path, b.path))
+	})
+	return total, top[:min(len(top), topHolders)]
+}
+
+func (s seen) cpus(ns uint64) float64 {
+	if s.result.Window <= 0 {
+		return 0
+	}
+	return float64(ns) / float64(s.result.Window)
+}
+
+func (s seen) name(id uint64) string {
+	if path := s.names[id]; path != "" {
+		return path
+	}
+	return fmt.Sprintf("id:%d", id)
+}
+
+func mostActive(all []threads.Thread, n int) []threads.Thread {
+	sorted := slices.SortedStableFunc(slices.Values(all), func(a, b threads.Thread) int {
+		return cmp.Or(cmp.Compare(activeNS(b), activeNS(a)), cmp.Compare(a.TID, b.TID))
+	})
+	return sorted[:min(n, len(sorted))]
+}
+
+func activeNS(t threads.Thread) uint64 {
+	var sum uint64
+	for i, st := range incident.States() {
+		if st != incident.Sleep && st != incident.UserLock {
+			sum += t.StateNS[i]
+		}
+	}
+	return sum
+}
+
+func states(ns [threads.NumStates]uint64) map[incident.State]float64 {
+	out := make(map[incident.State]float64, threads.NumStates)
+	for i, st := range incident.States() {
+		out[st] = millis(ns[i])
+	}
+	return out
+}
+
+// millis is rounded to microseconds: what is below them is not measured.
+func millis(ns uint64) float64 { return math.Round(float64(ns)/1e3) / 1e3 }
+
+// printable is a thread's name, which is whatever the thread chose, as text.
+func printable(comm string) string {
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, comm)
+}

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/kmend/kmend/bpf/threads"
+	"github.com/kmend/kmend/diagnose/agent/cgroups"
+	"github.com/kmend/kmend/incident"
+	"golang.org/x/sys/unix"
+)
+
+// window is one measurement under way.
+type window struct {
+	node    *cgroups.Node
+	scope   scope
+	request Request
+	probe   prober
+	cost    cost
+}
+
+// seen is what a window gave, still in the kernel's terms.
+type seen struct {
+	window  window
+	start   time.Time
+	result  threads.Result
+	aborted error           // why the threads probe was stopped
+	before  []cgroups.Quota // nil if unread
+	after   []cgroups.Quota
+	cgroup  error             // why the cgroup probe could not read
+	names   map[uint64]string // cgroup paths by id
+	allowed int               // CPUs that the busiest threads may run on; 0: not known
+}
+
+// errAborted is the cause of a window that the agent itself ended.
+type errAborted struct{ reason string }
+
+func (e *errAborted) Error() string { return e.reason }
+
+// run opens the window and reads what it gave. An error is about the probe or
+// the caller's context; a target that goes away or a budget that is used up is
+// in seen.
+func (w window) run(ctx context.Context) (seen, error) {
+	s := seen{window: w, start: time.Now(), names: w.node.Names()}
+	groups, err := w.node.Groups(w.scope.what.Cgroups, w.scope.what.PIDs)
+	if err == nil {
+		s.before, err = w.node.Quotas(groups)
+	}
+	s.cgroup = err
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() { defer close(watched); w.watch(ctx, cancel) }()
+	s.result, err = w.probe.Measure(ctx, w.scope.what, w.request.Window)
+	cancel(nil)
+	<-watched
+
+	if aborted, ok := errors.AsType[*errAborted](context.Cause(ctx)); ok {
+		s.aborted = aborted
+		s.result.Window = time.Since(s.start)
+		return s, nil
+	}
+	if err != nil {
+		if why := w.gone(); why != "" { // it went between two looks of the watch
+			s.aborted, s.result.Window = &errAborted{why}, time.Since(s.start)
+			return s, nil
+		}
+		return seen{}, err
+	}
+	if s.cgroup == nil {
+		s.after, s.cgroup = w.node.Quotas(groups)
+	}
+	for _, h := range s.result.Holders {
+		if s.names[h.CgroupID] == "" { // made during the window
+			for id, path := range w.node.Names() {
+				s.names[id] = path
+			}
+			break
+		}
+	}
+	s.allowed = allowed(s.result.Threads, s.result.CPUs)
+	return s, nil
+}
+
+// watchEvery is how often the agent looks at itself and at the target.
+const watchEvery = 50 * time.Millisecond
+
+// watch ends the window when the agent uses more than its budget or the target
+// is gone: whatever was measured then is about nothing.
+func (w window) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if used := w.cost.cpu(); used > w.request.Budget.CPU {
+			cancel(&errAborted{fmt.Sprintf("over its budget: %d ms of CPU time used, %d ms allowed",
+				used.Milliseconds(), w.request.Budget.CPU.Milliseconds())})
+			return
+		}
+		if why := w.gone(); why != "" {
+			cancel(&errAborted{why})
+			return
+		}
+	}
+}
+
+func (w window) gone() string {
+	for _, dir := range w.scope.what.Cgroups {
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return fmt.Sprintf("the target is gone: cgroup %s was removed during the window", dir)
+		}
+	}
+	for _, pid := range w.scope.what.PIDs {
+		if err := w.node.Process(pid); errors.Is(err, cgroups.ErrNotFound) {
+			return fmt.Sprintf("the target is gone: process %d ended during the window", pid)
+		}
+	}
+	return ""
+}
+
+// cost is the clock of one measurement.
+type cost struct {
+	wall time.Time
+	used time.Duration
+}
+
+func startCost() cost { return cost{time.Now(), processCPU()} }
+
+// cpu is the CPU time of this process since the start: that of every request
+// under way, an upper bound of this one's.
+func (c cost) cpu() time.Duration { return processCPU() - c.used }
+
+func (c cost) sofar() incident.Cost {
+	return incident.Cost{CPUMS: ms(c.cpu()), WallMS: ms(time.Since(c.wall))}
+}
+
+func processCPU() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0 // it has no way to fail with these arguments
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// allowed counts the CPUs that the threads may run on, all of them together. It
+// looks at the busiest only; a thread that has ended has no affinity any more.
+func allowed(busiest []threads.Thread, cpus int) int {
+	var union unix.CPUSet
+	for _, t := range mostActive(busiest, topThreads) {
+		var set unix.CPUSet
+		if t.Ended || unix.SchedGetaffinity(t.TID, &set) != nil {
+			continue
+		}
+		for i := range union {
+			union[i] |= set[i]
+		}
+	}
+	return min(union.Count(), cpus)
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
