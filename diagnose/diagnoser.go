@@ -1,0 +1,139 @@
+package diagnose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kmend/kmend/diagnose/cause"
+	"github.com/kmend/kmend/incident"
+)
+
+// Diagnoser is respond's diagnoser.
+type Diagnoser struct {
+	opts  Options
+	pods  podLookup
+	agent choice
+}
+
+// obstacle is a reason why nothing can be measured: it becomes the message of
+// an inconclusive diagnosis.
+type obstacle string
+
+func (o obstacle) Error() string { return string(o) }
+
+// New makes a Diagnoser.
+func New(opts Options) (*Diagnoser, error) {
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("diagnose options: %w", err)
+	}
+	return &Diagnoser{opts: opts, pods: podLookup{opts.Kubernetes}, agent: newChoice(opts)}, nil
+}
+
+// Diagnose measures the target for the window on its node and says what it means.
+// Whatever stands in the way on the side of the target or of an agent is an
+// inconclusive diagnosis with the reason. An error is for what may work when
+// tried again: the Kubernetes API does not answer, ctx ended.
+func (d *Diagnoser) Diagnose(ctx context.Context, target incident.Target, window time.Duration) (incident.Diagnosis, error) {
+	start := time.Now()
+	diagnosis, err := d.diagnose(ctx, target, window)
+	if reason, ok := errors.AsType[obstacle](err); ok {
+		diagnosis, err = inconclusive(target, start, window, string(reason)), nil
+	}
+	if err != nil {
+		return incident.Diagnosis{}, fmt.Errorf("diagnosing %s: %w", target, err)
+	}
+	d.opts.Metrics.observe(diagnosis, time.Since(start), window)
+	return diagnosis, nil
+}
+
+func (d *Diagnoser) diagnose(ctx context.Context, asked incident.Target, window time.Duration) (incident.Diagnosis, error) {
+	target, err := d.pods.locate(ctx, asked)
+	if err != nil {
+		return incident.Diagnosis{}, err
+	}
+	agent, err := d.agent.of(ctx, target)
+	if err != nil {
+		return incident.Diagnosis{}, err
+	}
+	m, err := d.measure(ctx, agent, target, window)
+	if err != nil {
+		return incident.Diagnosis{}, err
+	}
+	if agent.node != "" && m.Node.Name != "" && !sameNode(agent.node, m.Node.Name) {
+		return incident.Diagnosis{}, obstacle(fmt.Sprintf("%s says that it is on node %s; correct agents.static, or the agent's node name", agent.name, quote(m.Node.Name)))
+	}
+	diagnosis := cause.Diagnose(m)
+	diagnosis.Target = merge(target, m.Target)
+	return diagnosis, nil
+}
+
+// measure asks one agent and does not wait longer than the window and the margin.
+func (d *Diagnoser) measure(ctx context.Context, a agent, target incident.Target, window time.Duration) (incident.Measurement, error) {
+	limit := window + d.opts.Margin
+	late := obstacle(fmt.Sprintf("%s did not answer within %s (window %s and %s more)", a.name, limit, window, d.opts.Margin))
+	asking, cancel := context.WithTimeoutCause(ctx, limit, late)
+	defer cancel()
+	type answer struct {
+		m   incident.Measurement
+		err error
+	}
+	// The wait ends with the limit even when an agent ignores its context.
+	answered := make(chan answer, 1)
+	go func() {
+		m, err := a.Measure(asking, target, window, func(step string) {
+			d.opts.Logger.Debug("measuring", "target", target.String(), "agent", a.name, "step", step)
+		})
+		answered <- answer{m, err}
+	}()
+	select {
+	case got := <-answered:
+		switch {
+		case got.err == nil:
+			return got.m, nil
+		case ctx.Err() != nil:
+			return got.m, context.Cause(ctx)
+		case asking.Err() != nil:
+			return got.m, late
+		}
+		return got.m, obstacle(fmt.Sprintf("%s: %v", a.name, got.err))
+	case <-asking.Done():
+		if ctx.Err() != nil {
+			return incident.Measurement{}, context.Cause(ctx)
+		}
+		return incident.Measurement{}, late
+	}
+}
+
+// merge fills what the agent found out into the target that was asked for. What
+// the alert and the cluster say stays: an agent cannot point kmend elsewhere.
+func merge(asked, answered incident.Target) incident.Target {
+	set := func(into *string, from string) {
+		if *into == "" {
+			*into = from
+		}
+	}
+	set(&asked.Node, answered.Node)
+	set(&asked.PodUID, answered.PodUID)
+	set(&asked.ContainerID, answered.ContainerID)
+	set(&asked.Cgroup, answered.Cgroup)
+	return asked
+}
+
+// inconclusive is the diagnosis of a target that could not be measured.
+func inconclusive(target incident.Target, start time.Time, window time.Duration, reason string) incident.Diagnosis {
+	return incident.Diagnosis{
+		APIVersion: incident.APIVersion,
+		Kind:       "Diagnosis",
+		Target:     target,
+		Node:       incident.Node{Name: target.Node},
+		Window:     incident.Window{Start: start, Seconds: window.Seconds()},
+		Verdict:    incident.Inconclusive,
+		Findings:   []incident.Finding{{Verdict: incident.Inconclusive, Message: reason, Evidence: []string{}}},
+		Evidence:   []incident.Evidence{},
+		Ledger:     incident.Ledger{States: map[incident.State]float64{}},
+		Probes:     []incident.ProbeStatus{{Name: "threads", Status: incident.ProbeAborted, Reason: reason}},
+		Cost:       incident.Cost{WallMS: float64(time.Since(start).Milliseconds())},
+	}
+}
