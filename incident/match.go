@@ -21,11 +21,11 @@ func (t Target) Over(alert Target) Target {
 
 // Differs names a field in which the two targets are certainly not the same
 // thing, empty when there is none. A field that one of them leaves open says
-// nothing, nor does a cgroup's path: a group has one in each hierarchy.
+// nothing, nor do a cgroup's path (a group has one in each hierarchy) and the
+// node's name (short for one, fully qualified for the other).
 func (t Target) Differs(u Target) string {
 	for _, f := range []struct{ name, a, b string }{
 		{"cluster", t.Cluster, u.Cluster},
-		{"node", t.Node, u.Node},
 		{"namespace", t.Namespace, u.Namespace},
 		{"pod", t.Pod, u.Pod},
 		{"podUID", t.PodUID, u.PodUID},

@@ -12,7 +12,7 @@ func TestOverKeepsWhatTheNodeResolved(t *testing.T) {
 }
 
 func TestDiffers(t *testing.T) {
-	a := Target{Namespace: "shop", Pod: "web", PodUID: "u1", Cgroup: "/v1/cpu/x", PID: 7}
+	a := Target{Namespace: "shop", Pod: "web", PodUID: "u1", Cgroup: "/v1/cpu/x", PID: 7, Node: "n1"}
 	for _, tc := range []struct {
 		name, want string
 		b          Target
@@ -21,6 +21,7 @@ func TestDiffers(t *testing.T) {
 		{"one knows less", "", Target{Pod: "web"}},
 		{"another hierarchy's path", "", Target{Pod: "web", Cgroup: "/v1/memory/x"}},
 		{"the pod was replaced", "podUID", Target{Pod: "web", PodUID: "u2"}},
+		{"another name of the node", "", Target{Pod: "web", Node: "n1.example.com"}},
 		{"another namespace", "namespace", Target{Namespace: "kube-system", Pod: "web"}},
 		{"another process", "pid", Target{PID: 8}},
 	} {

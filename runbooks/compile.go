@@ -46,10 +46,7 @@ func (l *loader) compile(doc *document.Document) (book, document.Errors) {
 		errs = append(errs, l.steps(&b, steps)...)
 	}
 	b.Undo = cmp.Or(b.Undo, incident.UndoAutomatic)
-	slices.SortStableFunc(errs, func(x, y *document.Error) int {
-		return cmp.Or(cmp.Compare(x.Line, y.Line), cmp.Compare(x.Column, y.Column))
-	})
-	return b, errs
+	return b, errs.Sort()
 }
 
 func (l *loader) when(b *book) (errs document.Errors) {

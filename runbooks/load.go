@@ -2,9 +2,6 @@ package runbooks
 
 import (
 	"embed"
-	"errors"
-	"fmt"
-	"io/fs"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/document"
@@ -39,21 +36,11 @@ type book struct {
 // of directories in them. The error is document.Errors with everything that is
 // wrong in all of the files, or says which path is unreadable.
 func Load(paths []string, actions []ActionSpec) (*Set, error) {
-	files, err := document.Files(paths)
-	if err != nil {
-		return nil, err
-	}
 	l, err := newLoader(actions)
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range files {
-		docs, err := document.Read(file)
-		if err := l.add(docs, err); err != nil {
-			return nil, err
-		}
-	}
-	return l.set()
+	return l.set(document.Each(paths, l.add))
 }
 
 // Builtin reads the runbooks that ship with kmend.
@@ -62,29 +49,14 @@ func Builtin(actions []ActionSpec) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := fs.ReadDir(shipped, ".")
-	if err != nil {
-		return nil, fmt.Errorf("reading the shipped runbooks: %w", err)
-	}
-	for _, entry := range entries {
-		data, err := shipped.ReadFile(entry.Name())
-		if err != nil {
-			return nil, fmt.Errorf("reading the shipped runbooks: %w", err)
-		}
-		docs, err := document.Parse("runbooks/"+entry.Name(), data)
-		if err := l.add(docs, err); err != nil {
-			return nil, err
-		}
-	}
-	return l.set()
+	return l.set(document.EachShipped(shipped, "runbooks", l.add))
 }
 
-// loader collects runbooks and what is wrong with them.
+// loader collects runbooks.
 type loader struct {
 	schemas *schemas
 	env     *expr.Env
 	books   []book
-	errs    document.Errors
 }
 
 func newLoader(actions []ActionSpec) (*loader, error) {
@@ -96,29 +68,16 @@ func newLoader(actions []ActionSpec) (*loader, error) {
 	return &loader{schemas: s, env: env}, err
 }
 
-// add checks the documents of one file. Errors with a place in a file are kept;
-// any other is returned.
-func (l *loader) add(docs []*document.Document, err error) error {
-	var positioned document.Errors
-	if errors.As(err, &positioned) {
-		l.errs = append(l.errs, positioned...)
-		return nil
+// add compiles one document and keeps it when nothing is wrong with it.
+func (l *loader) add(doc *document.Document) document.Errors {
+	b, errs := l.compile(doc)
+	if len(errs) == 0 {
+		errs = l.unique(b)
 	}
-	if err != nil {
-		return err
-	}
-	for _, doc := range docs {
-		b, errs := l.compile(doc)
-		if len(errs) == 0 {
-			errs = l.unique(b)
-		}
-		if len(errs) > 0 {
-			l.errs = append(l.errs, errs...)
-			continue
-		}
+	if len(errs) == 0 {
 		l.books = append(l.books, b)
 	}
-	return nil
+	return errs
 }
 
 func (l *loader) unique(b book) document.Errors {
@@ -132,9 +91,9 @@ func (l *loader) unique(b book) document.Errors {
 	return nil
 }
 
-func (l *loader) set() (*Set, error) {
-	if len(l.errs) > 0 {
-		return nil, l.errs
+func (l *loader) set(err error) (*Set, error) {
+	if err != nil {
+		return nil, err
 	}
 	sortByPriority(l.books)
 	return &Set{books: l.books, with: l.schemas.with}, nil

@@ -1,7 +1,3 @@
 package main
 
-type (
-	diagnoseCmd struct{}
-	runbookCmd  struct{}
-	policyCmd   struct{}
-)
+type diagnoseCmd struct{}

@@ -1,7 +1,6 @@
 package document
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,10 +23,7 @@ func (s *Schema) Check(n *Node, name string) Errors {
 		}
 		errs = append(errs, n.doc.errorf(pos, "%s", p.text(name)))
 	}
-	slices.SortStableFunc(errs, func(a, b *Error) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-	})
-	return errs
+	return errs.Sort()
 }
 
 // CheckValue compares a value that stands in no file, as JSON decodes it.

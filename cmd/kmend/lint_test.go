@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// kmend runs the program in-process.
+func kmend(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	status = run(t.Context(), args, &output{Stdout: &out, Stderr: &err})
+	return status, out.String(), err.String()
+}
+
+func TestLintOfWhatShips(t *testing.T) {
+	status, stdout, stderr := kmend(t, "runbook", "lint", "../../runbooks")
+	want := "../../runbooks/raise-cpu-limit-cgroup.yaml: ok (1 runbook)\n../../runbooks/raise-cpu-limit-kubernetes.yaml: ok (1 runbook)\n"
+	if status != exitOK || stdout != want || stderr != "" {
+		t.Errorf("runbook lint: status %d\n%s%s", status, stdout, stderr)
+	}
+	status, stdout, _ = kmend(t, "policy", "lint", "../../policies/default.yaml")
+	if status != exitOK || stdout != "../../policies/default.yaml: ok (1 policy)\n" {
+		t.Errorf("policy lint: status %d\n%s", status, stdout)
+	}
+}
+
+const someRunbook = `apiVersion: kmend.dev/v1
+kind: Runbook
+metadata: {name: NAME}
+match: {cause: cpu.throttled}
+steps: [{name: raise, action: cgroup.set_cpu_quota, with: {max: MAX}}]
+`
+
+func runbookFile(t *testing.T, file, name, most string) {
+	t.Helper()
+	text := strings.NewReplacer("NAME", name, "MAX", most).Replace(someRunbook)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLintPrintsEveryErrorAndExits1(t *testing.T) {
+	t.Chdir(t.TempDir())
+	runbookFile(t, "good.yaml", "one", "500m")
+	runbookFile(t, "taken.yaml", "one", "2")
+	runbookFile(t, "wrong.yaml", "two", "much")
+	status, stdout, stderr := kmend(t, "runbook", "lint", "good.yaml", "taken.yaml", "wrong.yaml")
+	if status != exitError || stderr != "kmend: 2 of 3 files wrong\n" {
+		t.Errorf("status %d, stderr %q", status, stderr)
+	}
+	want := `good.yaml: ok (1 runbook)
+taken.yaml:3:18: metadata.name "one" is taken by the runbook at good.yaml:3
+    3 | metadata: {name: one}
+      |                  ^
+wrong.yaml:5:65: steps[0].with.max is "much"; want a number, more than 0, at most 100000; or text, matching ^[0-9]+(\.[0-9]+)?m?$
+    5 | steps: [{name: raise, action: cgroup.set_cpu_quota, with: {max: much}}]
+      |                                                                 ^
+`
+	if stdout != want {
+		t.Errorf("got\n%s\nwant\n%s", stdout, want)
+	}
+
+	status, stdout, _ = kmend(t, "runbook", "lint", "-o", "json", "good.yaml", "wrong.yaml")
+	var report lintReport
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if status != exitError || report.OK || len(report.Files) != 2 || !report.Files[0].OK || report.Files[0].Documents != 1 ||
+		report.Files[1].OK || report.Files[1].Errors[0].Line != 5 || report.Files[1].Errors[0].Column != 65 {
+		t.Errorf("status %d\n%s", status, stdout)
+	}
+}
+
+func TestLintOfNothing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if status, _, stderr := kmend(t, "policy", "lint", "none.yaml"); status != exitError || !strings.Contains(stderr, "reading none.yaml: no such file or directory") {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+	if status, _, stderr := kmend(t, "policy", "lint"); status != exitUsage || !strings.Contains(stderr, "<files>") {
+		t.Errorf("status %d, %q", status, stderr)
+	}
+}
+
+// The schemas that editors use are what the program checks with.
+func TestTheCommittedSchemasAreCurrent(t *testing.T) {
+	for _, noun := range []string{"runbook", "policy"} {
+		dir := map[string]string{"runbook": "runbooks", "policy": "policies"}[noun]
+		committed, err := os.ReadFile(filepath.Join("..", "..", dir, noun+".schema.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, stdout, stderr := kmend(t, noun, "schema")
+		if status != exitOK || stdout != string(committed) {
+			t.Errorf("%s/%s.schema.json is not what the types say (status %d %s); run: go generate ./cmd/kmend", dir, noun, status, stderr)
+		}
+	}
+}
