@@ -3,13 +3,7 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,8 +17,11 @@ type Burn struct {
 	Name      string // of the pod and of its container
 	Namespace string // default "default"
 	Threads   int    // default 1
-	Request   string // CPU request, default "50m"
-	Limit     string // CPU limit, e.g. "200m"; empty: none
+	// Work and Pause: each thread takes Work of CPU time, then sleeps for Pause,
+	// and so on. Zero: always busy.
+	Work, Pause time.Duration
+	Request     string // CPU request, default "50m"
+	Limit       string // CPU limit, e.g. "200m"; empty: none
 }
 
 // Run makes the pod, waits until it runs and removes it when the test ends.
@@ -32,7 +29,7 @@ func (n *Node) Run(t testing.TB, b Burn) *corev1.Pod {
 	t.Helper()
 	n.Need(t)
 	pods := n.client.CoreV1().Pods(cmp.Or(b.Namespace, corev1.NamespaceDefault))
-	made, err := pods.Create(t.Context(), b.pod(), metav1.CreateOptions{})
+	_, err := pods.Create(t.Context(), b.pod(), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatalf("making pod %s: %v", b.Name, err)
 	}
@@ -44,9 +41,9 @@ func (n *Node) Run(t testing.TB, b Burn) *corev1.Pod {
 			t.Errorf("removing pod %s: %v", b.Name, err)
 		}
 	})
-	pod := made
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if pod, err = pods.Get(t.Context(), b.Name, metav1.GetOptions{}); err != nil {
+		pod, err := pods.Get(t.Context(), b.Name, metav1.GetOptions{})
+		if err != nil {
 			t.Fatalf("waiting for pod %s: %v", b.Name, err)
 		}
 		if s := pod.Status.ContainerStatuses; len(s) == 1 && s[0].State.Running != nil {
@@ -71,7 +68,11 @@ func (b Burn) pod() *corev1.Pod {
 			EnableServiceLinks:            &links,
 			Containers: []corev1.Container{{
 				Name: b.Name, Image: BurnImage, ImagePullPolicy: corev1.PullNever,
-				Env: []corev1.EnvVar{{Name: "BURN_THREADS", Value: strconv.Itoa(max(1, b.Threads))}},
+				Env: []corev1.EnvVar{
+					{Name: "BURN_THREADS", Value: strconv.Itoa(max(1, b.Threads))},
+					{Name: "BURN_WORK", Value: b.Work.String()},
+					{Name: "BURN_PAUSE", Value: b.Pause.String()},
+				},
 				Resources: corev1.ResourceRequirements{Limits: limits, Requests: corev1.ResourceList{
 					corev1.ResourceCPU:    resource.MustParse(cmp.Or(b.Request, "50m")),
 					corev1.ResourceMemory: resource.MustParse("32Mi")}},
@@ -79,130 +80,4 @@ func (b Burn) pod() *corev1.Pod {
 			}},
 		},
 	}
-}
-
-// CPUStat is what the kernel says about the CPU quota of a container.
-type CPUStat struct {
-	Quota     float64       // CPUs; 0: none
-	Periods   int64         // nr_periods
-	Throttled int64         // nr_throttled
-	Time      time.Duration // throttled
-}
-
-// Sub is the growth since before, with the quota of now.
-func (s CPUStat) Sub(before CPUStat) CPUStat {
-	return CPUStat{Quota: s.Quota, Periods: s.Periods - before.Periods, Throttled: s.Throttled - before.Throttled, Time: s.Time - before.Time}
-}
-
-func (s CPUStat) String() string {
-	return fmt.Sprintf("quota %g CPU, throttled in %d of %d periods for %d ms", s.Quota, s.Throttled, s.Periods, s.Time.Milliseconds())
-}
-
-// CPUStat reads the cgroup of the pod's one container, not by way of kmend.
-func (n *Node) CPUStat(pod *corev1.Pod) (CPUStat, error) {
-	dir, err := n.ContainerCgroup(pod)
-	if err != nil {
-		return CPUStat{}, err
-	}
-	s := CPUStat{}
-	if s.Quota, err = readQuota(dir); err != nil {
-		return CPUStat{}, err
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "cpu.stat"))
-	if err != nil {
-		return CPUStat{}, fmt.Errorf("reading cpu.stat: %w", err)
-	}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		v, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return CPUStat{}, fmt.Errorf("reading cpu.stat: %w", err)
-		}
-		switch name {
-		case "nr_periods":
-			s.Periods = v
-		case "nr_throttled":
-			s.Throttled = v
-		case "throttled_time": // v1
-			s.Time = time.Duration(v)
-		case "throttled_usec": // v2
-			s.Time = time.Duration(v) * time.Microsecond
-		}
-	}
-	return s, nil
-}
-
-// Throttling is what CPUStat grows by in a second from now.
-func (n *Node) Throttling(t testing.TB, pod *corev1.Pod) CPUStat {
-	t.Helper()
-	before, err := n.CPUStat(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(time.Second)
-	after, err := n.CPUStat(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return after.Sub(before)
-}
-
-func readQuota(dir string) (float64, error) {
-	if unified() { // "20000 100000" or "max 100000"
-		b, err := os.ReadFile(filepath.Join(dir, "cpu.max"))
-		if err != nil {
-			return 0, fmt.Errorf("reading the quota: %w", err)
-		}
-		return quota(strings.Fields(string(b)))
-	}
-	q, err := os.ReadFile(filepath.Join(dir, "cpu.cfs_quota_us"))
-	p, err2 := os.ReadFile(filepath.Join(dir, "cpu.cfs_period_us"))
-	if err = errors.Join(err, err2); err != nil {
-		return 0, fmt.Errorf("reading the quota: %w", err)
-	}
-	return quota([]string{strings.TrimSpace(string(q)), strings.TrimSpace(string(p))})
-}
-
-// quota is the CPUs of a quota and a period in microseconds; "max" and -1 mean none.
-func quota(fields []string) (float64, error) {
-	if len(fields) != 2 {
-		return 0, fmt.Errorf("reading the quota: %q is not QUOTA PERIOD", fields)
-	}
-	if fields[0] == "max" || fields[0] == "-1" {
-		return 0, nil
-	}
-	q, err := strconv.ParseFloat(fields[0], 64)
-	p, err2 := strconv.ParseFloat(fields[1], 64)
-	if err = errors.Join(err, err2); err != nil || p <= 0 {
-		return 0, fmt.Errorf("reading the quota %q: %w", fields, err)
-	}
-	return q / p, nil
-}
-
-// ContainerCgroup is the directory, in the hierarchy of the cpu controller, of
-// the pod's one container.
-func (n *Node) ContainerCgroup(pod *corev1.Pod) (string, error) {
-	if len(pod.Status.ContainerStatuses) != 1 {
-		return "", fmt.Errorf("pod %s has %d container statuses, want 1", pod.Name, len(pod.Status.ContainerStatuses))
-	}
-	_, id, ok := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
-	if !ok {
-		return "", fmt.Errorf("pod %s has no container id yet", pod.Name)
-	}
-	root := cgroupMount
-	if !unified() {
-		root += "/cpu"
-	}
-	found := ""
-	err := filepath.WalkDir(root+n.cgroup, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && d.Name() == id {
-			found = path
-			return filepath.SkipAll
-		}
-		return nil // a cgroup that goes away meanwhile
-	})
-	if err != nil || found == "" {
-		return "", fmt.Errorf("looking for the cgroup of container %s below %s%s: not found", id, root, n.cgroup)
-	}
-	return found, nil
 }
