@@ -6,52 +6,40 @@
 // Result into evidence. Nothing is attached to the kernel outside a window.
 package threads
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // NumStates is the number of states of the ledger. A [NumStates]uint64 is in the
 // order of incident.States(): on_cpu, run_queue, throttled, io, kernel_lock,
 // user_lock, sleep.
 const NumStates = 7
 
-// Options sets the sizes of the probe's tables in the kernel.
-type Options struct {
-	// MaxEnded bounds the threads that ended inside the window and are reported
-	// one by one; more only lose that detail and are summed up in Result.Ended.
-	MaxEnded int
-	// MaxGroups bounds the task groups of the machine that holders are kept for,
-	// and the cgroup directories of one target.
-	MaxGroups int
-}
-
-// DefaultOptions are sizes for a node of a few thousand cgroups: 4096 ended
-// threads, 16384 groups.
-func DefaultOptions() Options { return Options{MaxEnded: 4096, MaxGroups: 16384} }
-
 // Target says whose threads are measured: those in any of Cgroups or of any of
-// PIDs. At least one is set.
+// PIDs. At least one is set. Kernel threads are never part of it.
+//
+// A thread belongs to the target from when it is first met in the window (a
+// living thread that is moved in counts from then) until it ends or the window
+// does, also when it is moved out.
 type Target struct {
-	// Cgroups are absolute paths of cgroup directories; every cgroup below them
-	// belongs to the target. On cgroup v1 of any controller's hierarchy.
+	// Cgroups are paths of cgroup directories, all of one hierarchy: v2, or any
+	// of v1. Every cgroup below them belongs to the target, those made during the
+	// window too.
 	Cgroups []string
-	// PIDs are process (thread group) ids in this process's pid namespace. Their
-	// children are not part of the target.
+	// PIDs are process ids in the initial pid namespace. Their children are not
+	// part of the target.
 	PIDs []int
 }
 
 // Thread is one thread of the target.
 type Thread struct {
 	TID, PID int    // in the initial pid namespace
-	Comm     string // bytes as the kernel has them; untrusted
-	CgroupID uint64 // inode of its directory in the cpu controller's hierarchy, at its last switch
+	Comm     string // as the thread named itself: untrusted
+	CgroupID uint64 // inode of its directory in the cpu controller's hierarchy; 1 is the root
 	WallNS   uint64 // its lifetime inside the window, measured apart from StateNS
 	StateNS  [NumStates]uint64
-	Ended    bool
+	Ended    bool // before the window did
 }
 
-// GroupTotal sums threads of one task group.
+// GroupTotal sums ended threads of one task group.
 type GroupTotal struct {
 	CgroupID uint64
 	Threads  int
@@ -59,53 +47,20 @@ type GroupTotal struct {
 	StateNS  [NumStates]uint64
 }
 
-// Holder is a task group of the machine and how long it held CPUs.
+// Holder is a task group of the machine and how long its threads held CPUs.
 type Holder struct {
-	CgroupID uint64
-	OnCPUNS  uint64
+	CgroupID uint64 // 0: the groups beyond Options.MaxGroups together
+	OnCPUNS  uint64 // summed over CPUs
 }
 
-// Result is one measured window.
+// Result is one measured window. The sum over Holders and IdleNS is CPUs x Window.
 type Result struct {
 	Start   time.Time
-	Window  time.Duration // as measured, not as asked for
-	Threads []Thread      // living at the end of the window, and ended ones up to Options.MaxEnded
-	Ended   []GroupTotal  // threads that ended inside the window and are not in Threads
-	Holders []Holder      // every task group that ran, the target's among them, longest first
-	IdleNS  uint64        // summed over CPUs
-	CPUs    int
-	Lost    uint64 // threads or times that could not be recorded: the ledger has a hole
+	Window  time.Duration
+	Threads []Thread     // in no order; those that ended up to Options.MaxEnded
+	Ended   []GroupTotal // threads that ended inside the window and are not in Threads
+	Holders []Holder     // every task group that ran, the target's and the kernel's own among them, longest first
+	IdleNS  uint64       // summed over CPUs
+	CPUs    int          // online
+	Lost    uint64       // threads or times that could not be recorded: the ledger has a hole
 }
-
-// UnsupportedError says why the probe cannot run here, and what would help.
-type UnsupportedError struct {
-	What   string // what is missing: "BTF", "privileges", "tracepoint sched_switch", ...
-	Reason string // the kernel's words, or the least kernel that has it
-	Do     string // what a person can do
-}
-
-func (e *UnsupportedError) Error() string {
-	return "probe threads: " + e.What + " missing (" + e.Reason + "): " + e.Do
-}
-
-// Supported reports whether the probe can run here, as nil or *UnsupportedError.
-func Supported() error { return errStub }
-
-// Probe is the loaded, detached program.
-type Probe struct{}
-
-// Load verifies and loads the programs and maps; nothing is attached yet. A
-// long-lived agent loads once. The error may be an *UnsupportedError.
-func Load(o Options) (*Probe, error) { return nil, errStub }
-
-// Measure attaches, waits for the window, detaches, and reads the ledger. It
-// blocks for the window and returns ctx's error soon after ctx ends. Calls are
-// serialised: a second one waits for the first, or for its own ctx.
-func (p *Probe) Measure(ctx context.Context, t Target, window time.Duration) (Result, error) {
-	return Result{}, errStub
-}
-
-// Close unloads everything. A Measure that runs is waited for.
-func (p *Probe) Close() error { return nil }
-
-var errStub = &UnsupportedError{What: "implementation", Reason: "stub", Do: "wait for it"}

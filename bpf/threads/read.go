@@ -1,0 +1,169 @@
+package threads
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"unsafe"
+)
+
+// enum kind of threads.bpf.c
+const (
+	kindLiving uint32 = iota
+	kindEnded
+	kindRunning
+)
+
+const recordSize = int(unsafe.Sizeof(threadsRecord{}))
+
+// read fills r from the records of end_threads and from the maps.
+func (p *Probe) read(r *Result, written []byte, start, end uint64) error {
+	records, err := decode(written)
+	if err != nil {
+		return err
+	}
+	ended, err := p.endedRecords()
+	if err != nil {
+		return err
+	}
+	running := map[uint32]uint64{} // by CPU: the group that is on it
+	for _, rec := range records {
+		if rec.Kind == kindRunning {
+			running[rec.Tid] = rec.Cgroup
+		}
+	}
+	r.Threads = threadsOf(append(records, ended...))
+	if err := p.readEndedTotals(r); err != nil {
+		return err
+	}
+	if err := p.readHolders(r, running, start, end); err != nil {
+		return err
+	}
+	return p.objs.Lost.Get(&r.Lost)
+}
+
+func decode(b []byte) ([]threadsRecord, error) {
+	records := make([]threadsRecord, len(b)/recordSize)
+	if _, err := binary.Decode(b, binary.NativeEndian, records); err != nil {
+		return nil, fmt.Errorf("decoding %d bytes of records: %w", len(b), err)
+	}
+	return records, nil
+}
+
+func (p *Probe) endedRecords() ([]threadsRecord, error) {
+	var n uint32
+	if err := p.objs.EndedCount.Get(&n); err != nil {
+		return nil, err
+	}
+	n = min(n, p.objs.EndedThreads.MaxEntries())
+	b := make([]byte, int(n)*recordSize)
+	if _, err := io.ReadFull(io.NewSectionReader(p.ended, 0, int64(len(b))), b); err != nil {
+		return nil, fmt.Errorf("reading %d ended threads: %w", n, err)
+	}
+	return decode(b)
+}
+
+// threadsOf drops a thread's second record: it can end while the iterator is at it.
+func threadsOf(records []threadsRecord) []Thread {
+	type life struct {
+		tid   uint32
+		start uint64
+	}
+	seen := make(map[life]bool, len(records))
+	var ts []Thread
+	for _, rec := range records {
+		l := life{rec.Tid, rec.Start}
+		// One born after the window has no time in it, and its ledger none either.
+		if rec.Kind == kindRunning || seen[l] || rec.Wall == 0 {
+			continue
+		}
+		seen[l] = true
+		ts = append(ts, Thread{
+			TID: int(rec.Tid), PID: int(rec.Tgid), Comm: comm(rec.Comm),
+			CgroupID: rec.Cgroup, WallNS: rec.Wall, StateNS: rec.Ns, Ended: rec.Kind == kindEnded,
+		})
+	}
+	return ts
+}
+
+func comm(c [16]int8) string {
+	b := make([]byte, len(c))
+	for i := range c {
+		b[i] = byte(c[i])
+	}
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
+}
+
+func (p *Probe) readEndedTotals(r *Result) error {
+	var id uint64
+	var perCPU []threadsGroupTotal
+	for it := p.objs.EndedTotals.Iterate(); ; {
+		if !it.Next(&id, &perCPU) {
+			return it.Err()
+		}
+		t := GroupTotal{CgroupID: id}
+		for _, c := range perCPU {
+			t.Threads += int(c.Threads)
+			t.WallNS += c.Wall
+			for i, ns := range c.Ns {
+				t.StateNS[i] += ns
+			}
+		}
+		r.Ended = append(r.Ended, t)
+	}
+}
+
+// readHolders sums the groups over CPUs and adds what is open on each CPU: the
+// group that runs since the last switch until the end of the window.
+func (p *Probe) readHolders(r *Result, running map[uint32]uint64, start, end uint64) error {
+	online, err := onlineCPUs()
+	if err != nil {
+		return err
+	}
+	r.CPUs = len(online)
+	held := map[uint64]uint64{}
+	var id uint64
+	var perCPU []uint64
+	it := p.objs.Holders.Iterate()
+	for it.Next(&id, &perCPU) {
+		for _, ns := range perCPU {
+			held[id] += ns
+		}
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("reading holders: %w", err)
+	}
+	var slots []threadsCpuSlot
+	if err := p.objs.CpuSlots.Lookup(uint32(0), &slots); err != nil {
+		return fmt.Errorf("reading CPUs: %w", err)
+	}
+	for _, cpu := range online {
+		if cpu >= len(slots) {
+			return errors.New("reading CPUs: a CPU came online inside the window")
+		}
+		s := slots[cpu]
+		open := end - min(max(s.Since, start), end)
+		if group, ok := running[uint32(cpu)]; ok {
+			held[group] += open
+		} else {
+			r.IdleNS += open
+		}
+		r.IdleNS += s.Idle
+		held[s.Cgroup] += s.Ns
+		held[0] += s.Rest
+	}
+	for id, ns := range held {
+		if ns > 0 {
+			r.Holders = append(r.Holders, Holder{CgroupID: id, OnCPUNS: ns})
+		}
+	}
+	slices.SortFunc(r.Holders, func(a, b Holder) int {
+		return cmp.Or(cmp.Compare(b.OnCPUNS, a.OnCPUNS), cmp.Compare(a.CgroupID, b.CgroupID))
+	})
+	return nil
+}

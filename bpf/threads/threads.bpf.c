@@ -1,0 +1,333 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The thread-state ledger: every nanosecond of every thread of the target is in
+ * exactly one state. BTF tracepoints and task iterators only, so it also runs on
+ * locked-down nodes.
+ *
+ * A window: user space fills the target, attaches, runs begin_threads (which
+ * starts a ledger for every living thread of the target), sets the window's
+ * start and end, waits, and runs end_threads, which closes the open states at
+ * the window's end and writes one record a thread. Threads that end inside the
+ * window write their record themselves.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "target.h"
+#include "ledger.h"
+#include "throttle.h"
+#include "holders.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+enum kind { LIVING, ENDED, RUNNING }; /* RUNNING: who is on a CPU; tid is the CPU */
+
+/* One thread, as user space reads it. */
+struct record {
+	__u64 start; /* of the thread's life, CLOCK_MONOTONIC */
+	__u64 cgroup;
+	__u64 wall; /* its life inside the window, from its start time and not from ns */
+	__u64 ns[NUM_STATES];
+	__u32 tid;
+	__u32 tgid;
+	__u32 kind;
+	__u32 pad;
+	char comm[16];
+};
+
+struct group_total {
+	__u64 threads;
+	__u64 wall;
+	__u64 ns[NUM_STATES];
+};
+
+/* Threads that ended, in order; those past the end go into ended_totals instead. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct record);
+} ended_threads SEC(".maps");
+
+volatile __u32 ended_count;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64); /* kernfs id of the task group's cgroup */
+	__type(value, struct group_total);
+} ended_totals SEC(".maps");
+
+volatile __u32 moved_in; /* living threads were moved into the target: look at all */
+
+static __always_inline void add(struct thread_state *s, __u32 state, __u64 ns)
+{
+	if (state < NUM_STATES)
+		s->ns[state] += ns;
+}
+
+/* Ends the current state at now. The throttled part of a wait comes first. */
+static __always_inline void close_state(struct task_struct *p, struct thread_state *s, __u64 now, bool fresh)
+{
+	__u64 since = s->since;
+
+	if (s->state == RUN_QUEUE) {
+		__u64 until = since + throttled_part(p, s, now, fresh);
+
+		s->ns[THROTTLED] += span(since, until);
+		s->ns[RUN_QUEUE] += span(until, now);
+	} else {
+		add(s, s->state, span(since, now));
+	}
+	s->since = now;
+}
+
+static __always_inline void fill_record(struct task_struct *p, struct thread_state *s, struct record *r, __u64 now)
+{
+	__u64 from = p->start_time;
+
+	r->start = from;
+	if (s->joined > from)
+		from = s->joined;
+	r->wall = span(from, now);
+	r->cgroup = task_group_id(p);
+	__builtin_memcpy(r->ns, s->ns, sizeof(r->ns));
+	r->tid = p->pid;
+	r->tgid = p->tgid;
+	bpf_core_read(r->comm, sizeof(r->comm), &p->comm);
+}
+
+static __always_inline void add_ended(struct record *r)
+{
+	struct group_total *t = bpf_map_lookup_elem(&ended_totals, &r->cgroup);
+	struct group_total first = {};
+
+	if (!t)
+		t = &first;
+	t->threads++;
+	t->wall += r->wall;
+	for (int i = 0; i < NUM_STATES; i++)
+		t->ns[i] += r->ns[i];
+	if (t == &first && bpf_map_update_elem(&ended_totals, &r->cgroup, &first, BPF_NOEXIST))
+		count_lost();
+}
+
+/* The thread's last switch: nothing follows. */
+static __always_inline void end_thread(struct task_struct *p, struct thread_state *s, __u64 now)
+{
+	struct record r = {.kind = ENDED}, *slot;
+	__u32 i;
+
+	if (s->done)
+		return;
+	s->done = 1;
+	if (now < window_start)
+		return;
+	fill_record(p, s, &r, now);
+	if (now > window_end)
+		r.kind = LIVING;
+	i = __sync_fetch_and_add(&ended_count, 1);
+	slot = bpf_map_lookup_elem(&ended_threads, &i);
+	if (slot)
+		*slot = r;
+	else
+		add_ended(&r);
+}
+
+/* Starts the ledger of a thread that lives already, in the state it is in. */
+static __always_inline struct thread_state *join(struct task_struct *p, __u64 now)
+{
+	struct thread_state *s = track(p);
+
+	if (!s || s->since) /* an event came first, and knows better */
+		return s;
+	s->since = now;
+	if (p->on_cpu) {
+		s->state = ON_CPU;
+	} else {
+		bool delayed = bpf_core_field_exists(p->se.sched_delayed) && p->se.sched_delayed;
+
+		if (!p->__state || (p->on_rq && !delayed))
+			begin_wait(p, s, now, false);
+		else
+			s->state = blocked_state(p, s);
+	}
+	return s;
+}
+
+static __always_inline struct thread_state *tracked_or_moved(struct task_struct *p, __u64 now)
+{
+	struct thread_state *s = tracked(p);
+
+	if (!s && moved_in && in_target(p)) {
+		s = join(p, now);
+		if (s)
+			s->joined = now;
+	}
+	return s;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct thread_state *s;
+
+	if (!clock_offset)
+		clock_offset = queue_clock(prev->se.cfs_rq) - now;
+	count_holder(prev, now);
+	s = tracked_or_moved(prev, now);
+	if (s) {
+		__u32 state = prev->__state;
+
+		close_state(prev, s, now, true);
+		if (state & TASK_DEAD)
+			end_thread(prev, s, now);
+		else if (preempt || !state) /* a signal that stops a wait also leaves state 0 */
+			begin_wait(prev, s, now, true);
+		else
+			s->state = blocked_state(prev, s);
+	}
+	s = tracked_or_moved(next, now);
+	if (s) {
+		close_state(next, s, now, true);
+		s->state = ON_CPU;
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(on_wakeup, struct task_struct *p)
+{
+	struct thread_state *s = tracked(p);
+
+	if (s && s->state >= IO) {
+		__u64 now = bpf_ktime_get_ns();
+
+		close_state(p, s, now, true);
+		begin_wait(p, s, now, true);
+	}
+	return 0;
+}
+
+/* A thread is born. From its start time until now its parent was still making it. */
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(on_wakeup_new, struct task_struct *p)
+{
+	struct thread_state *s;
+	__u64 now;
+
+	inherit_target(p);
+	if (!in_target(p))
+		return 0;
+	s = track(p);
+	if (!s)
+		return 0;
+	now = bpf_ktime_get_ns();
+	s->state = SLEEP;
+	s->since = p->start_time;
+	close_state(p, s, now, true);
+	begin_wait(p, s, now, true);
+	return 0;
+}
+
+/* Spinning is on-CPU time; only locks that can block matter. */
+SEC("tp_btf/contention_begin")
+int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
+{
+	struct thread_state *s;
+
+	if (flags & LCB_F_SPIN)
+		return 0;
+	s = tracked(bpf_get_current_task_btf());
+	if (s)
+		s->lock = (__u64)lock;
+	return 0;
+}
+
+SEC("tp_btf/contention_end")
+int BPF_PROG(on_contention_end, void *lock)
+{
+	struct thread_state *s = tracked(bpf_get_current_task_btf());
+
+	if (s && s->lock == (__u64)lock)
+		s->lock = 0;
+	return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_cgroup_attach, struct cgroup *to, const char *path, struct task_struct *p)
+{
+	__u64 now;
+
+	if (!target_has_cgroup(to))
+		return 0;
+	now = bpf_ktime_get_ns();
+	moved_in = 1; /* the other threads of its process come one by one */
+	if (!tracked(p))
+		tracked_or_moved(p, now);
+	return 0;
+}
+
+SEC("iter/task")
+int begin_threads(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+
+	if (p && !p->exit_state && !tracked(p) && in_target(p))
+		join(p, bpf_ktime_get_ns());
+	return 0;
+}
+
+static __always_inline void write_running(struct bpf_iter__task *ctx, struct task_struct *p)
+{
+	struct record r = {.kind = RUNNING};
+
+	r.tid = p->thread_info.cpu;
+	r.cgroup = task_group_id(p);
+	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+}
+
+/*
+ * Closes a copy of the thread's ledger at now. The thread may be switching on
+ * another CPU meanwhile; a copy that does not add up was torn.
+ */
+static __always_inline bool close_copy(struct task_struct *p, struct thread_state *s, struct record *r, __u64 now)
+{
+	struct thread_state copy = *s;
+	__u64 sum = 0;
+
+	close_state(p, &copy, now, false);
+	fill_record(p, &copy, r, now);
+	for (int i = 0; i < NUM_STATES; i++)
+		sum += r->ns[i];
+	return sum == r->wall;
+}
+
+/* May be called twice for a thread, when the reader's buffer is full. */
+SEC("iter/task")
+int end_threads(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+	struct record r = {.kind = LIVING};
+	struct thread_state *s;
+	__u64 now;
+
+	if (!p)
+		return 0;
+	if (p->on_cpu)
+		write_running(ctx, p);
+	s = tracked(p);
+	if (!s || s->done)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (!close_copy(p, s, &r, now) && !close_copy(p, s, &r, now) && !close_copy(p, s, &r, now))
+		count_lost();
+	if (!bpf_seq_write(ctx->meta->seq, &r, sizeof(r)))
+		s->done = 1;
+	return 0;
+}

@@ -1,0 +1,111 @@
+package load
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ExitEnv makes a process of fork mode end at once: whoever re-executes itself as
+// the workload must look at it first.
+const ExitEnv = "KMEND_WORKLOAD_EXIT"
+
+type worker struct {
+	Options
+	done <-chan struct{}
+	born atomic.Int64
+}
+
+// modes run on a locked thread each, until done.
+var modes = map[string]func(*worker){
+	"burn":   (*worker).burn,
+	"bursty": (*worker).bursty,
+	"sleep":  (*worker).sleep,
+	"futex":  (*worker).futex,
+	"fork":   (*worker).fork,
+}
+
+// Modes lists the modes by name.
+func Modes() []string { return slices.Sorted(maps.Keys(modes)) }
+
+// waits reports whether the threads block where nothing wakes them.
+func (w *worker) waits() bool { return w.Mode == "futex" || w.Mode == "sleep" }
+
+func (w *worker) stopped() bool {
+	select {
+	case <-w.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func spin(until time.Time) {
+	for time.Now().Before(until) {
+		for range 1000 {
+			runtime.KeepAlive(nil)
+		}
+	}
+}
+
+// burn computes: nothing but user code.
+func (w *worker) burn() {
+	for !w.stopped() {
+		spin(time.Now().Add(5 * time.Millisecond))
+	}
+}
+
+// bursty computes for On and sleeps for Off in nanosleep(2), not in the runtime.
+func (w *worker) bursty() {
+	for !w.stopped() {
+		spin(time.Now().Add(w.On))
+		pause(w.Off)
+	}
+}
+
+func (w *worker) sleep() { pause(time.Hour) }
+
+func pause(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	for unix.Nanosleep(&ts, &ts) == unix.EINTR {
+	}
+}
+
+// futex waits in futex(2) for a wake-up that never comes.
+func (w *worker) futex() {
+	var word uint32
+	const wait = 0
+	for {
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), wait, 0, 0, 0, 0)
+	}
+}
+
+// fork makes threads and processes that live for a moment, in turns.
+func (w *worker) fork() {
+	self, err := os.Executable()
+	for !w.stopped() {
+		dead := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // the thread ends with the goroutine
+			spin(time.Now().Add(time.Millisecond))
+			close(dead)
+		}()
+		<-dead
+		w.born.Add(1)
+		if err != nil {
+			continue
+		}
+		c := exec.Command(self)
+		c.Env = []string{ExitEnv + "=1"}
+		if c.Run() == nil {
+			w.born.Add(1)
+		}
+	}
+}
