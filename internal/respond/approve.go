@@ -1,0 +1,92 @@
+package respond
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// Approve commits a person's answer to an incident that waits for one; the
+// caller has made sure that a.By is who says so and may. It is bound to the plan
+// with digest a.Plan and used once: see store.Approve for what is refused.
+func (r *Responder) Approve(ctx context.Context, a incident.Approval) error {
+	if a.By == "" || a.Plan == "" {
+		return errors.New("an answer needs who gives it and the digest of the plan it is about")
+	}
+	if err := r.Store.Approve(ctx, a); err != nil {
+		return err
+	}
+	r.bells.ring(a.Incident)
+	return nil
+}
+
+// approve waits for a person where the guards ask for one. The answer and its
+// deadline are in the store, so waiting goes on after a restart, and what was
+// acknowledged to the person is there.
+func (r *Responder) approve(ctx context.Context, p store.Progress) (End, error) {
+	if d, _ := firstDecision(p); d.Effect != incident.RequireApproval {
+		return End{}, nil
+	}
+	until := time.Now().Add(r.ApprovalExpiry)
+	err := r.record(ctx, p.ID, "awaiting_approval", store.Change{To: incident.AwaitingApproval, AnswerBy: until, Event: incident.Event{
+		Kind: "awaiting_approval", Message: "waiting for an approval until " + until.UTC().Format(time.RFC3339),
+		Fields: map[string]string{"plan": p.Plan.Digest()}}})
+	if err != nil {
+		return End{}, err
+	}
+	for {
+		answered := r.bells.listen(p.ID)
+		p, err = r.Store.Progress(ctx, p.ID)
+		if err != nil {
+			return End{}, err
+		}
+		left := time.Until(p.AnswerBy)
+		switch {
+		case p.Phase.Closed():
+			return End{}, store.ErrClosed
+		case p.Approval != nil && !p.Approval.Approve:
+			return end(incident.Denied, "rejected by %s", p.Approval.By), nil
+		case p.Approval != nil:
+			return End{}, nil
+		case left <= 0:
+			over, err := r.giveUp(ctx, p)
+			if err != nil || over.over() {
+				return over, err
+			}
+			continue
+		}
+		if err := wait(ctx, answered, left); err != nil {
+			return End{}, err
+		}
+	}
+}
+
+// giveUp ends the wait unless an answer was committed in this very moment.
+func (r *Responder) giveUp(ctx context.Context, p store.Progress) (End, error) {
+	late := end(incident.Expired, "nobody answered until %s", p.AnswerBy.UTC().Format(time.RFC3339))
+	fresh, err := r.Store.Record(ctx, p.ID, store.KeyAnswer, store.Change{Event: incident.Event{Kind: "expired", Message: late.Reason}})
+	if err != nil {
+		return End{}, err
+	}
+	if _, before := p.Keys[store.KeyAnswer]; !fresh && !before {
+		return End{}, nil // somebody was faster: read it
+	}
+	return late, nil
+}
+
+// wait ends with the bell, after d, or with ctx, which is its error.
+func wait(ctx context.Context, bell <-chan struct{}, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-bell:
+	case <-t.C:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for an approval: %w", context.Cause(ctx))
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package respond
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// execute applies the plan's steps in order. A step that fails or is no longer
+// allowed undoes the ones before it.
+func (r *Responder) execute(ctx context.Context, p store.Progress) (End, error) {
+	if e, stopped := p.Keys["stopped"]; stopped {
+		return r.backOut(ctx, p, incident.Outcome(e.Fields["outcome"]), e.Message)
+	}
+	for i := range p.Plan.Steps {
+		if i > 0 && resolved(p.Alerts) {
+			break // what was done seems to be enough; verify says whether it is
+		}
+		stop, err := r.applyStep(ctx, p, i)
+		if err != nil {
+			return End{}, err
+		}
+		if stop.over() {
+			return stop, nil
+		}
+		if p, err = r.Store.Progress(ctx, p.ID); err != nil {
+			return End{}, err
+		}
+	}
+	return End{}, nil
+}
+
+// applyStep applies one step: asks again, writes down the intent, acts, writes
+// down the result. After a crash it finds which of these are behind it.
+func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End, error) {
+	if _, done := p.Applied[i]; done {
+		return r.afterFailure(ctx, p, i)
+	}
+	if _, failed := p.Keys[key("failed", i)]; failed {
+		return r.afterFailure(ctx, p, i)
+	}
+	_, again := p.Keys[key("intent", i)]
+	outcome, why := r.stillAllowed(p)
+	switch {
+	case outcome != "" && again:
+		// It may have taken effect before the crash. Without leave to act there is
+		// no asking the executor, and no undoing what is not known.
+		return end(incident.Interrupted, "%s; kmend had stopped in step %d of %d, which may or may not have taken effect: look at the target",
+			why, i+1, len(p.Plan.Steps)), nil
+	case outcome != "" && i == 0:
+		return end(outcome, "%s", why), nil
+	case outcome != "":
+		return r.stopMidway(ctx, p, outcome, fmt.Sprintf("step %d of %d: %s", i+1, len(p.Plan.Steps), why))
+	}
+	if err := r.intend(ctx, p, i); err != nil {
+		return End{}, err
+	}
+	e, err := r.act(ctx, p, i)
+	if err != nil {
+		return End{}, err
+	}
+	if e != "" {
+		if p, err = r.Store.Progress(ctx, p.ID); err != nil {
+			return End{}, err
+		}
+		return r.afterFailure(ctx, p, i)
+	}
+	return End{}, nil
+}
+
+// intend writes down what is about to be done. For the first step this is the
+// transition to executing, in one transaction: an alert that resolves before it
+// closes the incident, and then there is no intent.
+func (r *Responder) intend(ctx context.Context, p store.Progress, i int) error {
+	c := store.Change{Event: incident.Event{Kind: "intent",
+		Message: fmt.Sprintf("step %d of %d: %s", i+1, len(p.Plan.Steps), stepSummary(p.Plan.Steps[i]))}}
+	if p.Phase != incident.Executing {
+		c.To = incident.Executing
+	}
+	return r.record(ctx, p.ID, key("intent", i), c)
+}
+
+// act applies step i and records what came of it; failure is the step's error.
+// A stop of kmend does not cut it short, and its result is recorded all the same.
+func (r *Responder) act(ctx context.Context, p store.Progress, i int) (failure string, err error) {
+	started := time.Now()
+	e, err := r.bounded(ctx, func(ctx context.Context) (incident.Execution, error) {
+		return r.Executor.Apply(ctx, *p.Plan, i)
+	})
+	e.Step, e.Action = i, p.Plan.Steps[i].Action
+	fillTimes(&e, started)
+	if err == nil {
+		return "", r.recordAct(ctx, p.ID, key("applied", i), store.Change{Act: store.Apply, Execution: &e, Event: incident.Event{
+			Kind: "applied", Message: fmt.Sprintf("step %d of %d: %s: %s -> %s", i+1, len(p.Plan.Steps), e.Result, e.Before, e.After)}})
+	}
+	failure = err.Error()
+	c := store.Change{Event: incident.Event{Kind: "step_failed", Message: fmt.Sprintf("step %d of %d: %s", i+1, len(p.Plan.Steps), failure)}}
+	if e.State != nil {
+		// It failed after it had changed something, and says what undoing it needs.
+		c.Act, c.Execution = store.Apply, &e
+	}
+	return failure, r.recordAct(ctx, p.ID, key("failed", i), c)
+}
+
+// afterFailure goes on from a step that has an end: nothing if it was applied,
+// the undoing of everything if it failed.
+func (r *Responder) afterFailure(ctx context.Context, p store.Progress, i int) (End, error) {
+	if _, failed := p.Keys[key("failed", i)]; !failed {
+		return End{}, nil
+	}
+	return r.stopMidway(ctx, p, incident.Failed, p.Keys[key("failed", i)].Message)
+}
+
+// stopMidway ends a plan before its last step. It is written down first: once
+// the undoing has begun there is no going on, whatever the guards say then.
+func (r *Responder) stopMidway(ctx context.Context, p store.Progress, o incident.Outcome, why string) (End, error) {
+	err := r.record(ctx, p.ID, "stopped", store.Change{Event: incident.Event{
+		Kind: "stopped", Message: why, Fields: map[string]string{"outcome": string(o)}}})
+	if err != nil {
+		return End{}, err
+	}
+	return r.backOut(ctx, p, o, why)
+}
+
+// backOut undoes what was applied and ends with the outcome, or with failed
+// where something stays.
+func (r *Responder) backOut(ctx context.Context, p store.Progress, o incident.Outcome, why string) (End, error) {
+	if len(p.Applied) == 0 {
+		return end(o, "%s", why), nil
+	}
+	left, err := r.undo(ctx, p)
+	if err != nil {
+		return End{}, err
+	}
+	if left != "" {
+		return end(incident.Failed, "%s; %s", why, left), nil
+	}
+	return end(o, "%s; what was applied before it was undone", why), nil
+}
+
+// bounded calls an action with a time limit of its own: a stop of kmend waits
+// for it rather than leave a change half done. A panic is an error of the action.
+func (r *Responder) bounded(ctx context.Context, f func(context.Context) (incident.Execution, error)) (e incident.Execution, err error) {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.StageTimeout, fmt.Errorf("no end within %s", r.StageTimeout))
+	defer cancel()
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the action panicked: %v", v)
+		}
+	}()
+	return f(ctx)
+}
+
+// openIntent is the step that was begun and has no result.
+func openIntent(p store.Progress) (int, bool) {
+	for i := range p.Plan.Steps {
+		_, begun := p.Keys[key("intent", i)]
+		_, failed := p.Keys[key("failed", i)]
+		if _, applied := p.Applied[i]; begun && !applied && !failed {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func resolved(alerts []incident.Alert) bool {
+	for _, a := range alerts {
+		if a.Status != incident.Resolved {
+			return false
+		}
+	}
+	return len(alerts) > 0
+}
+
+func fillTimes(e *incident.Execution, started time.Time) {
+	if e.Started.IsZero() {
+		e.Started = started
+	}
+	if e.Ended.IsZero() {
+		e.Ended = time.Now()
+	}
+}
+
+func key(what string, step int) string { return fmt.Sprintf("%s/%d", what, step) }
+
+func stepSummary(s incident.Step) string {
+	if s.Preview != nil && s.Preview.Summary != "" {
+		return s.Preview.Summary
+	}
+	return s.Action
+}

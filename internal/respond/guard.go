@@ -1,0 +1,104 @@
+package respond
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// guard asks the policies about the plan. A dry run ends here, with the plan shown.
+func (r *Responder) guard(ctx context.Context, p store.Progress) (End, error) {
+	d, asked := firstDecision(p)
+	if !asked {
+		d = r.decide(p.Incident, *p.Plan)
+		if err := r.record(ctx, p.ID, "decided", store.Change{Decision: &d, Event: incident.Event{
+			Kind: "decided", Message: describe(d), Fields: map[string]string{"policy": d.Policy, "rule": d.Rule}}}); err != nil {
+			return End{}, err
+		}
+	}
+	switch {
+	case d.Effect == incident.Deny:
+		return end(incident.Denied, "%s", describe(d)), nil
+	case d.DryRun:
+		return end(incident.DryRun, "dry run: %s", summary(*p.Plan)), nil
+	}
+	return End{}, nil
+}
+
+// decide is the guards' answer, made safe: no answer is a denial, and what
+// cannot be undone needs a person.
+func (r *Responder) decide(inc incident.Incident, plan incident.Plan) (d incident.Decision) {
+	defer func() {
+		if v := recover(); v != nil {
+			d = incident.Decision{Effect: incident.Deny, Reason: fmt.Sprintf("the guard panicked: %v", v)}
+		}
+	}()
+	d = r.Guard.Decide(inc, plan)
+	switch {
+	case d.Effect == incident.Allow && plan.Irreversible():
+		d.Effect, d.Reason = incident.RequireApproval, "the plan cannot be undone; "+or(d.Reason, "allowed")
+	case d.Effect != incident.Allow && d.Effect != incident.RequireApproval && d.Effect != incident.Deny:
+		d.Reason = fmt.Sprintf("the guard answered %q, which is no answer", d.Effect)
+		d.Effect = incident.Deny
+	}
+	return d
+}
+
+// firstDecision is the answer that decides whether a person is asked.
+func firstDecision(p store.Progress) (incident.Decision, bool) {
+	if len(p.Decisions) == 0 {
+		return incident.Decision{}, false
+	}
+	return p.Decisions[0], true
+}
+
+func describe(d incident.Decision) string {
+	text := string(d.Effect)
+	if d.DryRun {
+		text += " (dry run)"
+	}
+	if d.Policy != "" {
+		text += fmt.Sprintf(" by policy %s", d.Policy)
+		if d.Rule != "" {
+			text += "/" + d.Rule
+		}
+	}
+	if d.Reason != "" {
+		text += ": " + d.Reason
+	}
+	return text
+}
+
+// stillAllowed asks everything again immediately before a step: the finding, its
+// age, the guards, the approval. "" is yes, otherwise the reason why not.
+func (r *Responder) stillAllowed(p store.Progress) (outcome incident.Outcome, why string) {
+	if err := grounded(p.Incident, *p.Plan); err != nil {
+		return incident.Denied, err.Error()
+	}
+	if age := time.Since(measuredAt(*p.Diagnosis)); age > r.MaxEvidenceAge {
+		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), r.MaxEvidenceAge)
+	}
+	d := r.decide(p.Incident, *p.Plan)
+	switch {
+	case d.Effect == incident.Deny:
+		return incident.Denied, "asked again before acting: " + describe(d)
+	case d.DryRun:
+		return incident.Denied, "asked again before acting: dry run was switched on: " + describe(d)
+	case d.Effect == incident.RequireApproval && !approved(p):
+		return incident.Denied, "asked again before acting: nobody approved this plan: " + describe(d)
+	}
+	return "", ""
+}
+
+// approved reports whether a person approved the very plan that is to be executed.
+func approved(p store.Progress) bool {
+	return p.Approval != nil && p.Approval.Approve && p.Approval.Plan == p.Plan.Digest()
+}
+
+// measuredAt is the end of a diagnosis' window.
+func measuredAt(d incident.Diagnosis) time.Time {
+	return d.Window.Start.Add(time.Duration(d.Window.Seconds * float64(time.Second)))
+}

@@ -1,0 +1,97 @@
+package respond
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// Options are what a Responder is made of. Start from DefaultOptions.
+type Options struct {
+	Store     *store.Store
+	Diagnoser Diagnoser
+	Planner   Planner
+	Guard     Guard
+	Executor  Executor
+	Notifier  Notifier // may be nil: nobody is told
+	// TargetOf says what an alert is about; why, when it is about nothing that can be measured.
+	TargetOf func(incident.Alert) (t incident.Target, ok bool, why string)
+	Logger   *slog.Logger
+	Metrics  *Metrics // nil: measured and shown to nobody
+
+	Window         time.Duration // of the diagnosis
+	ApprovalExpiry time.Duration // how long a person may take to answer
+	// MaxEvidenceAge is how old a measurement may be when kmend acts on it.
+	MaxEvidenceAge time.Duration
+	// ActDeadline is how long kmend may have been down in the middle of an incident
+	// and still go on with it; longer ends it as interrupted.
+	ActDeadline  time.Duration
+	StageTimeout time.Duration // of one preview, apply, undo or report
+	// MeasureTimeout is what a diagnosis may take on top of its window.
+	MeasureTimeout time.Duration
+
+	QueueLimit          int           // open incidents; more are ErrFull
+	MaxDiagnoses        int           // at the same time, in all
+	MaxDiagnosesPerNode int           // at the same time, on one node
+	SweepInterval       time.Duration // how often open incidents without a workflow are looked for
+	ExecutorID          string        // of this process in the workflow engine; the same after a restart
+}
+
+// DefaultOptions is everything but the stages.
+func DefaultOptions() Options {
+	return Options{
+		Logger:              slog.Default(),
+		Window:              3 * time.Second,
+		ApprovalExpiry:      15 * time.Minute,
+		MaxEvidenceAge:      20 * time.Minute,
+		ActDeadline:         10 * time.Minute,
+		StageTimeout:        2 * time.Minute,
+		MeasureTimeout:      30 * time.Second,
+		QueueLimit:          1000,
+		MaxDiagnoses:        8,
+		MaxDiagnosesPerNode: 2,
+		SweepInterval:       15 * time.Second,
+		ExecutorID:          "kmend",
+	}
+}
+
+func (o Options) validate() error {
+	for _, stage := range []struct {
+		name string
+		ok   bool
+	}{
+		{"Store", o.Store != nil}, {"Diagnoser", o.Diagnoser != nil}, {"Planner", o.Planner != nil},
+		{"Guard", o.Guard != nil}, {"Executor", o.Executor != nil}, {"TargetOf", o.TargetOf != nil},
+		{"Logger", o.Logger != nil}, {"ExecutorID", o.ExecutorID != ""},
+	} {
+		if !stage.ok {
+			return fmt.Errorf("%s must be set", stage.name)
+		}
+	}
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+	}{
+		{"Window", o.Window}, {"ApprovalExpiry", o.ApprovalExpiry}, {"MaxEvidenceAge", o.MaxEvidenceAge},
+		{"ActDeadline", o.ActDeadline}, {"StageTimeout", o.StageTimeout}, {"MeasureTimeout", o.MeasureTimeout},
+		{"SweepInterval", o.SweepInterval},
+	} {
+		if d.v <= 0 {
+			return fmt.Errorf("%s is %s and must be more than 0", d.name, d.v)
+		}
+	}
+	for _, n := range []struct {
+		name string
+		v    int
+	}{
+		{"QueueLimit", o.QueueLimit}, {"MaxDiagnoses", o.MaxDiagnoses}, {"MaxDiagnosesPerNode", o.MaxDiagnosesPerNode},
+	} {
+		if n.v < 1 {
+			return fmt.Errorf("%s is %d and must be at least 1", n.name, n.v)
+		}
+	}
+	return nil
+}

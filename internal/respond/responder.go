@@ -1,0 +1,220 @@
+package respond
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/dbos-inc/dbos-transact-golang/dbos"
+	_ "github.com/dbos-inc/dbos-transact-golang/dbos/driver/sqlite" // dbos on SQLite
+)
+
+const (
+	// flowVersion names the flow to the workflow engine, in place of a hash of the
+	// binary: incidents that were open go on after an update of kmend. What a
+	// stage has to do differently for those goes behind dbos.Patch.
+	flowVersion = "1"
+	flowName    = "respond"
+)
+
+// Responder takes notifications in and runs a workflow for every incident.
+type Responder struct {
+	Options
+	metrics *Metrics
+	room    *room
+	bells   bells
+	running running
+
+	engine  dbos.Context // nil until Start
+	started time.Time
+
+	mu       sync.Mutex
+	open     bool // between Start and Stop
+	ended    bool // after Stop
+	stop     context.CancelFunc
+	starting sync.WaitGroup // workflows being started, and the sweeper
+}
+
+// New makes a Responder. It takes no workflow up before Start.
+func New(o Options) (*Responder, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("respond options: %w", err)
+	}
+	for _, name := range []string{"DBOS__APPVERSION", "DBOS__VMID", "DBOS__CLOUD"} {
+		if v, set := os.LookupEnv(name); set {
+			return nil, fmt.Errorf("environment variable %s is %q: it would strand the open incidents; unset it", name, v)
+		}
+	}
+	m := o.Metrics
+	if m == nil {
+		m = NewMetrics(nil)
+	}
+	return &Responder{Options: o, metrics: m, room: newRoom(o.MaxDiagnoses, o.MaxDiagnosesPerNode)}, nil
+}
+
+// Start launches the workflow engine and takes up every open incident: those in
+// the middle of their workflow, and those that were committed and never got one.
+// ctx bounds the starting and lends its values to the workflows; Stop ends them.
+func (r *Responder) Start(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open || r.ended {
+		return errors.New("starting the responder: it was started before")
+	}
+	life := context.WithoutCancel(ctx) // the engine cancels its workflows for good when its context ends
+	engine, err := dbos.NewContext(life, dbos.Config{
+		AppName: "kmend", SQLiteSystemDB: r.Store.DB(), ApplicationVersion: flowVersion, ExecutorID: r.ExecutorID,
+		EnablePatching: true, AdminServer: false, Logger: slog.New(atLeast{slog.LevelWarn, r.Logger.Handler()}),
+	})
+	if err != nil {
+		return fmt.Errorf("preparing the workflow engine: %w", err)
+	}
+	dbos.RegisterWorkflow(engine, r.Respond, dbos.WithWorkflowName(flowName))
+	r.started = time.Now()
+	if err := dbos.Launch(engine); err != nil {
+		return fmt.Errorf("launching the workflow engine: %w", err)
+	}
+	life, r.stop = context.WithCancel(life)
+	r.engine, r.open = engine, true
+	if err := r.sweep(ctx, nil); err != nil {
+		r.open, r.ended = false, true
+		r.stop()
+		return errors.Join(fmt.Errorf("taking up open incidents: %w", err), dbos.Shutdown(engine, time.Second))
+	}
+	r.starting.Go(func() { r.sweepAlways(life) })
+	return nil
+}
+
+// Stop takes no more notifications and waits, until ctx ends, for what is being
+// changed right now. Everything else is left as it is and goes on after the next Start.
+func (r *Responder) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	was := r.open
+	r.open, r.ended = false, true
+	r.mu.Unlock()
+	if !was {
+		return nil
+	}
+	r.stop()
+	patience := r.StageTimeout
+	if until, ok := ctx.Deadline(); ok {
+		patience = max(time.Until(until), time.Millisecond)
+	}
+	idle := make(chan struct{})
+	go func() { defer close(idle); r.starting.Wait() }()
+	select {
+	case <-idle:
+	case <-ctx.Done(): // the engine waits for its storage; it gives up when it is shut down
+	}
+	if err := dbos.Shutdown(r.engine, patience); err != nil {
+		return fmt.Errorf("stopping the workflow engine: %w", err)
+	}
+	return nil
+}
+
+func (r *Responder) stopped() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
+// launch starts the workflow of an incident without making the sender wait.
+// What goes wrong here, the sweeper finds.
+func (r *Responder) launch(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.open {
+		return // Start takes it up
+	}
+	r.starting.Go(func() {
+		if err := r.run(id, id); err != nil {
+			r.Logger.Error("workflow is started later", "incident", id, "error", err)
+		}
+	})
+}
+
+func (r *Responder) run(id, workflow string) error {
+	_, err := dbos.RunWorkflow(r.engine, r.Respond, id, dbos.WithWorkflowID(workflow))
+	if err != nil {
+		return fmt.Errorf("starting the workflow of incident %s: %w", id, err)
+	}
+	return nil
+}
+
+// sweepAlways looks for open incidents that nobody works on.
+func (r *Responder) sweepAlways(ctx context.Context) {
+	idle := map[string]bool{}
+	for sleep(ctx, r.SweepInterval) == nil {
+		if err := r.sweep(ctx, idle); err != nil && ctx.Err() == nil {
+			r.Logger.Error("open incidents are looked for again later", "error", err)
+		}
+	}
+}
+
+// sweep gives a workflow to every open incident that has none. idle are those
+// that nobody worked on at the last sweep: whatever the engine says of them,
+// their workflow is not running. It is nil at the start, when the engine has
+// just been told to run them.
+func (r *Responder) sweep(ctx context.Context, idle map[string]bool) error {
+	ids, err := r.Store.OpenIDs(ctx)
+	if err != nil {
+		return err
+	}
+	r.metrics.open.Set(float64(len(ids)))
+	for _, id := range ids {
+		if r.running.has(id) {
+			delete(idle, id)
+			continue
+		}
+		if err := r.takeUp(id, idle[id]); err != nil {
+			return err
+		}
+		if idle != nil {
+			idle[id] = true
+		}
+	}
+	return nil
+}
+
+// takeUp runs a workflow for an incident that has none, or whose workflows have
+// ended or, when stuck, are not running. Its stages go on from the store, so a
+// new run repeats nothing.
+func (r *Responder) takeUp(id string, stuck bool) error {
+	runs, err := dbos.ListWorkflows(r.engine, dbos.WithFilterWorkflowIDPrefix(id), dbos.WithFilterLoadInput(false), dbos.WithFilterLoadOutput(false))
+	if err != nil {
+		return fmt.Errorf("looking for the workflow of incident %s: %w", id, err)
+	}
+	for _, w := range runs {
+		alive := w.Status == dbos.WorkflowStatusPending || w.Status == dbos.WorkflowStatusEnqueued || w.Status == dbos.WorkflowStatusDelayed
+		if alive && !stuck {
+			return nil
+		}
+	}
+	if len(runs) == 0 {
+		return r.run(id, id)
+	}
+	r.Logger.Warn("incident is open and its workflow is not running; it gets a new one", "incident", id, "runs", len(runs))
+	return r.run(id, fmt.Sprintf("%s~%d", id, len(runs)+1))
+}
+
+// atLeast is a log handler that drops what is less than its level.
+type atLeast struct {
+	level slog.Level
+	slog.Handler
+}
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
+}
+
+func (h atLeast) WithAttrs(a []slog.Attr) slog.Handler {
+	return atLeast{h.level, h.Handler.WithAttrs(a)}
+}
+
+func (h atLeast) WithGroup(name string) slog.Handler {
+	return atLeast{h.level, h.Handler.WithGroup(name)}
+}

@@ -1,0 +1,121 @@
+package respond
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// verify measures again with the same probe. What is not better is undone.
+func (r *Responder) verify(ctx context.Context, p store.Progress) (End, error) {
+	err := r.record(ctx, p.ID, "verifying", store.Change{To: incident.Verifying, Event: incident.Event{
+		Kind: "verifying", Message: fmt.Sprintf("measuring %s again for %s", p.Target, r.verifyWindow(p))}})
+	if err != nil {
+		return End{}, err
+	}
+	if p, err = r.Store.Progress(ctx, p.ID); err != nil {
+		return End{}, err
+	}
+	if p.Verification == nil {
+		if p, err = r.measureEffect(ctx, p); err != nil {
+			return End{}, err
+		}
+	}
+	v := p.Verification
+	switch {
+	case v.Better:
+		return end(incident.Fixed, "%s", v.Reason), nil
+	case p.Plan.Undo == incident.UndoNever:
+		return end(incident.Failed, "%s; it stays as it is: the runbook says undo: never", v.Reason), nil
+	}
+	left, err := r.undo(ctx, p)
+	switch {
+	case err != nil:
+		return End{}, err
+	case left != "":
+		return end(incident.Failed, "%s; %s", v.Reason, left), nil
+	}
+	return end(incident.Undone, "%s; it was undone", v.Reason), nil
+}
+
+// measureEffect waits until the plan's effect has settled and compares.
+func (r *Responder) measureEffect(ctx context.Context, p store.Progress) (store.Progress, error) {
+	settled := p.Keys["verifying"].At.Add(p.Plan.Verify.Settle.D())
+	if err := sleep(ctx, time.Until(settled)); err != nil {
+		return p, err
+	}
+	after, err := r.measure(ctx, p.Target, r.verifyWindow(p), func() error { return nil })
+	if err != nil {
+		return p, err
+	}
+	v := r.Executor.Verify(*p.Plan, *p.Diagnosis, after)
+	word := "not better"
+	if v.Better {
+		word = "better"
+	}
+	err = r.record(ctx, p.ID, "verified", store.Change{Verification: &v, Event: incident.Event{
+		Kind: "verified", Message: fmt.Sprintf("%s: %s", word, v.Reason)}})
+	if err != nil {
+		return p, err
+	}
+	return r.Store.Progress(ctx, p.ID)
+}
+
+func (r *Responder) verifyWindow(p store.Progress) time.Duration {
+	if w := p.Plan.Verify.Window.D(); w > 0 {
+		return w
+	}
+	return r.Window
+}
+
+// undo puts back what was applied, last step first. left says what stays and
+// why, "" when nothing does.
+func (r *Responder) undo(ctx context.Context, p store.Progress) (left string, err error) {
+	if p.Plan.Undo == incident.UndoNever {
+		return "what was applied stays: the runbook says undo: never", nil
+	}
+	steps := make([]int, 0, len(p.Applied))
+	for i := range p.Applied {
+		steps = append(steps, i)
+	}
+	slices.Sort(steps)
+	slices.Reverse(steps)
+	for _, i := range steps {
+		if _, done := p.Undone[i]; done {
+			continue
+		}
+		if left, err = r.undoStep(ctx, p, i); left != "" || err != nil {
+			return left, err
+		}
+	}
+	return "", nil
+}
+
+func (r *Responder) undoStep(ctx context.Context, p store.Progress, i int) (left string, err error) {
+	if p.Plan.Steps[i].Irreversible {
+		return fmt.Sprintf("step %d cannot be undone", i+1), nil
+	}
+	if _, failed := p.Keys[key("undo_failed", i)]; failed {
+		return fmt.Sprintf("step %d could not be undone, see the timeline", i+1), nil
+	}
+	if err := r.record(ctx, p.ID, key("undo_intent", i), store.Change{Event: incident.Event{
+		Kind: "undo_intent", Message: fmt.Sprintf("undoing step %d of %d", i+1, len(p.Plan.Steps))}}); err != nil {
+		return "", err
+	}
+	started := time.Now()
+	e, err := r.bounded(ctx, func(ctx context.Context) (incident.Execution, error) {
+		return r.Executor.Undo(ctx, *p.Plan, p.Applied[i])
+	})
+	if err != nil {
+		left = fmt.Sprintf("undoing step %d: %v", i+1, err)
+		return left, r.recordAct(ctx, p.ID, key("undo_failed", i), store.Change{Event: incident.Event{Kind: "undo_failed", Message: left}})
+	}
+	e.Step, e.Action = i, p.Plan.Steps[i].Action
+	fillTimes(&e, started)
+	return "", r.recordAct(ctx, p.ID, key("undone", i), store.Change{Act: store.Undo, Execution: &e, Event: incident.Event{
+		Kind: "undone", Message: fmt.Sprintf("step %d of %d: %s: %s -> %s", i+1, len(p.Plan.Steps), e.Result, e.Before, e.After)}})
+}

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Claim takes things (target keys) for an incident, all of them or none, until
+// it is closed: one remediation per target at a time. holder is the incident that
+// has one of them, "" when all are id's now. A closed incident gets ErrClosed.
+func (s *Store) Claim(ctx context.Context, id string, things []string) (holder string, err error) {
+	err = s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		holder = ""
+		var open bool
+		err := c.QueryRowContext(ctx, `SELECT closed_at IS NULL FROM incidents WHERE id = ?`, id).Scan(&open)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return ErrNotFound
+		case err != nil:
+			return err
+		case !open:
+			return ErrClosed
+		}
+		for _, thing := range things {
+			err := c.QueryRowContext(ctx, `SELECT incident FROM claims WHERE thing = ? AND incident <> ?`, thing, id).Scan(&holder)
+			if err == nil {
+				return nil
+			}
+			if !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		for _, thing := range things {
+			if _, err := c.ExecContext(ctx, `INSERT INTO claims (thing, incident) VALUES (?, ?) ON CONFLICT DO NOTHING`, thing, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("claiming the target of incident %s: %w", id, err)
+	}
+	return holder, nil
+}

@@ -1,0 +1,258 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// Seed is what one notification says about one target.
+type Seed struct {
+	DedupKey string // group key and Target.Key
+	Target   incident.Target
+	Alerts   []incident.Alert // firing and resolved ones; each with a fingerprint
+	Source   string           // who sent it, for the timeline
+	// Partial: the sender left alerts out, so what is missing means nothing.
+	Partial bool
+	// NoTarget says why the alerts name nothing that can be measured; empty when they do.
+	NoTarget string
+}
+
+// Ingested is what became of a seed.
+type Ingested struct {
+	ID         string // of the incident it went to; empty when there was none to tell
+	New        bool   // this delivery opened it
+	Superseded bool   // this delivery closed it: the alert resolved before anything was changed
+	Known      bool   // a firing that an incident, closed since, was about already
+}
+
+// Ingest commits the seeds of one notification, all of them or none, and
+// returns what became of each, in order. A firing seed opens an incident unless
+// one is open for its key, or was about the very same firing. limit is how many
+// incidents may be open; one more is ErrFull.
+func (s *Store) Ingest(ctx context.Context, seeds []Seed, limit int) ([]Ingested, error) {
+	now := time.Now()
+	out := make([]Ingested, len(seeds))
+	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		for i, seed := range seeds {
+			d := delivery{ctx: ctx, c: c, seed: seed, now: now, limit: limit}
+			got, err := d.ingest()
+			if err != nil {
+				return err
+			}
+			out[i] = got
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("committing a notification: %w", err)
+	}
+	return out, nil
+}
+
+// delivery is one seed on its way into the database.
+type delivery struct {
+	ctx   context.Context
+	c     *sql.Conn
+	seed  Seed
+	now   time.Time
+	limit int
+}
+
+func (d delivery) ingest() (Ingested, error) {
+	open, err := d.open()
+	switch {
+	case err != nil:
+		return Ingested{}, err
+	case open != nil:
+		return d.update(*open)
+	case !anyFiring(d.seed.Alerts):
+		return d.late()
+	}
+	old, err := d.knownFiring()
+	if err != nil {
+		return Ingested{}, err
+	}
+	if old != "" {
+		return Ingested{ID: old, Known: true}, d.count(old)
+	}
+	return d.create()
+}
+
+// open is the open incident of the key, nil when there is none.
+func (d delivery) open() (*incident.Incident, error) {
+	var inc incident.Incident
+	var alerts string
+	err := d.c.QueryRowContext(d.ctx, `SELECT id, phase, alerts FROM incidents WHERE dedup_key = ? AND closed_at IS NULL`,
+		d.seed.DedupKey).Scan(&inc.ID, &inc.Phase, &alerts)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &inc, fromJSON(alerts, &inc.Alerts)
+}
+
+// create opens an incident.
+func (d delivery) create() (Ingested, error) {
+	var open int
+	if err := d.c.QueryRowContext(d.ctx, `SELECT count(*) FROM incidents WHERE closed_at IS NULL`).Scan(&open); err != nil {
+		return Ingested{}, err
+	}
+	if open >= d.limit {
+		return Ingested{}, fmt.Errorf("%w (%d of %d)", ErrFull, open, d.limit)
+	}
+	id, err := newID(d.now)
+	if err != nil {
+		return Ingested{}, err
+	}
+	_, err = d.c.ExecContext(d.ctx, `INSERT INTO incidents (id, dedup_key, phase, no_target, deliveries, received_at, target, alerts) VALUES (?, ?, ?, ?, 1, ?, ?, ?)`,
+		id, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), toJSON(d.seed.Target), toJSON(d.seed.Alerts))
+	if err != nil {
+		return Ingested{}, err
+	}
+	if _, err := d.remember(id); err != nil {
+		return Ingested{}, err
+	}
+	return Ingested{ID: id, New: true}, appendEvent(d.ctx, d.c, id, "received", incident.Event{
+		At: d.now, Phase: incident.Received, Kind: KindReceived,
+		Message: fmt.Sprintf("%s about %s", describe(d.seed.Alerts), d.seed.Target),
+		Fields:  map[string]string{"source": d.seed.Source},
+	})
+}
+
+// update is a delivery for an open incident.
+func (d delivery) update(inc incident.Incident) (Ingested, error) {
+	got := Ingested{ID: inc.ID}
+	if err := d.count(inc.ID); err != nil {
+		return got, err
+	}
+	merged := merge(inc.Alerts, d.seed.Alerts, d.seed.Partial)
+	if text := toJSON(merged); text != toJSON(inc.Alerts) {
+		if _, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET alerts = ? WHERE id = ?`, text, inc.ID); err != nil {
+			return got, err
+		}
+	}
+	joined, err := d.remember(inc.ID)
+	if err != nil {
+		return got, err
+	}
+	for _, a := range joined {
+		err := appendEvent(d.ctx, d.c, inc.ID, firingKey("joined", a), incident.Event{
+			At: d.now, Phase: inc.Phase, Kind: KindJoined, Message: fmt.Sprintf("alert %q joined", a.Name())})
+		if err != nil {
+			return got, err
+		}
+	}
+	if anyFiring(merged) || d.seed.Partial {
+		return got, nil
+	}
+	return d.resolve(inc.ID, inc.Phase)
+}
+
+// resolve is for an open incident none of whose alerts fires any more: the end
+// of one that changed nothing, only noted where something was changed.
+func (d delivery) resolve(id string, phase incident.Phase) (Ingested, error) {
+	got := Ingested{ID: id}
+	if err := d.noteResolved(id, phase); err != nil || phase.Acted() {
+		return got, err
+	}
+	got.Superseded = true
+	return got, apply(d.ctx, d.c, id, KeyClosed, prepared{
+		Change: Change{
+			To: incident.Superseded.Phase(), Outcome: incident.Superseded,
+			Reason: "the alert resolved before kmend changed anything",
+			Event:  incident.Event{At: d.now, Kind: KindClosed, Message: "superseded: the alert resolved before kmend changed anything"},
+		}})
+}
+
+// late is a resolved delivery without an open incident: noted on the last
+// incident that was about one of its alerts.
+func (d delivery) late() (Ingested, error) {
+	for _, a := range d.seed.Alerts {
+		var id string
+		var phase incident.Phase
+		err := d.c.QueryRowContext(d.ctx, `SELECT i.id, i.phase FROM firings f JOIN incidents i ON i.id = f.incident
+			WHERE f.dedup_key = ? AND f.fingerprint = ? AND f.starts_at <= ? ORDER BY f.starts_at DESC LIMIT 1`,
+			d.seed.DedupKey, a.Fingerprint, a.StartsAt.UnixNano()).Scan(&id, &phase)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return Ingested{}, err
+		}
+		if err := d.count(id); err != nil {
+			return Ingested{}, err
+		}
+		return Ingested{ID: id}, d.noteResolved(id, phase)
+	}
+	return Ingested{}, nil
+}
+
+func (d delivery) noteResolved(id string, phase incident.Phase) error {
+	last := d.seed.Alerts[len(d.seed.Alerts)-1]
+	return appendEvent(d.ctx, d.c, id, firingKey("alert_resolved", last), incident.Event{
+		At: d.now, Phase: phase, Kind: KindAlertResolved, Message: describe(d.seed.Alerts)})
+}
+
+// knownFiring is the incident that was about every firing alert of the seed
+// already, "" when one of them is new. A firing that starts earlier than a known
+// one of its fingerprint is known too: Alertmanager moves startsAt back when it
+// merges what two Prometheus servers send, and retries come late.
+func (d delivery) knownFiring() (id string, err error) {
+	for _, a := range d.seed.Alerts {
+		if a.Status == incident.Resolved {
+			continue
+		}
+		var at string
+		err := d.c.QueryRowContext(d.ctx, `SELECT incident FROM firings WHERE dedup_key = ? AND fingerprint = ? AND starts_at >= ? ORDER BY starts_at LIMIT 1`,
+			d.seed.DedupKey, a.Fingerprint, a.StartsAt.UnixNano()).Scan(&at)
+		if errors.Is(err, sql.ErrNoRows) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		id = max(id, at) // ids sort by time
+	}
+	return id, nil
+}
+
+// remember writes down the seed's firings and returns those not seen before.
+func (d delivery) remember(id string) (fresh []incident.Alert, err error) {
+	for _, a := range d.seed.Alerts {
+		if a.Status == incident.Resolved {
+			continue
+		}
+		r, err := d.c.ExecContext(d.ctx, `INSERT INTO firings (dedup_key, fingerprint, starts_at, incident) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			d.seed.DedupKey, a.Fingerprint, a.StartsAt.UnixNano(), id)
+		if err != nil {
+			return nil, err
+		}
+		if n, err := r.RowsAffected(); err == nil && n > 0 {
+			fresh = append(fresh, a)
+		}
+	}
+	return fresh, nil
+}
+
+func (d delivery) count(id string) error {
+	_, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET deliveries = deliveries + 1 WHERE id = ?`, id)
+	return err
+}
+
+// newID is unique, sorts by time, and can be read out on the phone.
+func newID(now time.Time) (string, error) {
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", fmt.Errorf("making an incident id: %w", err)
+	}
+	return now.UTC().Format("20060102-150405.000") + "-" + hex.EncodeToString(b[:]), nil
+}

@@ -1,0 +1,240 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// MaxList is the most incidents that List returns.
+const MaxList = 500
+
+// Filter says which incidents List returns.
+type Filter struct {
+	Open   bool           // only open ones
+	Phase  incident.Phase // only in this phase
+	Before string         // only older than this incident id: the next page
+	Limit  int            // at most; 0 and more than MaxList are MaxList
+}
+
+// Progress is an incident with what the workflow needs to go on with it.
+type Progress struct {
+	incident.Incident
+	NoTarget string                    // why the alerts name nothing that can be measured
+	Keys     map[string]incident.Event // the timeline by key
+	AnswerBy time.Time                 // until when a person may answer
+	Applied  map[int]incident.Execution
+	Undone   map[int]incident.Execution
+}
+
+// Get returns an incident with its timeline; ErrNotFound when there is none.
+func (s *Store) Get(ctx context.Context, id string) (incident.Incident, error) {
+	p, err := s.Progress(ctx, id)
+	return p.Incident, err
+}
+
+// Progress returns how far an incident has come; ErrNotFound when there is none.
+func (s *Store) Progress(ctx context.Context, id string) (Progress, error) {
+	var p Progress
+	err := s.read(ctx, func(tx *sql.Tx) error {
+		var err error
+		p, err = load(ctx, tx, id)
+		return err
+	})
+	if err != nil {
+		return Progress{}, fmt.Errorf("reading incident %q: %w", id, err)
+	}
+	return p, nil
+}
+
+// List returns incidents, newest first, each as Get does.
+func (s *Store) List(ctx context.Context, f Filter) ([]incident.Incident, error) {
+	if f.Limit <= 0 || f.Limit > MaxList {
+		f.Limit = MaxList
+	}
+	list := []incident.Incident{}
+	err := s.read(ctx, func(tx *sql.Tx) error {
+		ids, err := column(ctx, tx, `SELECT id FROM incidents
+			WHERE (?1 = 0 OR closed_at IS NULL) AND (?2 = '' OR phase = ?2) AND (?3 = '' OR id < ?3)
+			ORDER BY id DESC LIMIT ?4`, f.Open, f.Phase, f.Before, f.Limit)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			p, err := load(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			list = append(list, p.Incident)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing incidents: %w", err)
+	}
+	return list, nil
+}
+
+// OpenIDs returns the ids of all open incidents, oldest first.
+func (s *Store) OpenIDs(ctx context.Context) (ids []string, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		ids, err = column(ctx, tx, `SELECT id FROM incidents WHERE closed_at IS NULL ORDER BY id`)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing open incidents: %w", err)
+	}
+	return ids, nil
+}
+
+// read runs f in one snapshot.
+func (s *Store) read(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	return f(tx)
+}
+
+func load(ctx context.Context, tx *sql.Tx, id string) (Progress, error) {
+	p := Progress{Keys: map[string]incident.Event{}, Applied: map[int]incident.Execution{}, Undone: map[int]incident.Execution{}}
+	p.ID = id
+	for _, part := range []func(context.Context, *sql.Tx, *Progress) error{loadRow, loadTimeline, loadApproval, loadExecutions} {
+		if err := part(ctx, tx, &p); err != nil {
+			return Progress{}, err
+		}
+	}
+	return p, nil
+}
+
+func loadRow(ctx context.Context, tx *sql.Tx, p *Progress) error {
+	var target, alerts string
+	var diagnosis, plan, decisions, verification sql.NullString
+	var received int64
+	var closed, answerBy sql.NullInt64
+	err := tx.QueryRowContext(ctx, `SELECT dedup_key, phase, outcome, reason, no_target, deliveries, received_at, closed_at,
+		target, alerts, diagnosis, plan, decisions, verification, answer_by FROM incidents WHERE id = ?`, p.ID).
+		Scan(&p.DedupKey, &p.Phase, &p.Outcome, &p.Reason, &p.NoTarget, &p.Deliveries, &received, &closed,
+			&target, &alerts, &diagnosis, &plan, &decisions, &verification, &answerBy)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	p.ReceivedAt, p.ClosedAt, p.AnswerBy = at(received), atNull(closed), atNull(answerBy)
+	for _, doc := range []struct {
+		text sql.NullString
+		to   any
+	}{
+		{sql.NullString{String: target, Valid: true}, &p.Target}, {sql.NullString{String: alerts, Valid: true}, &p.Alerts},
+		{diagnosis, &p.Diagnosis}, {plan, &p.Plan}, {decisions, &p.Decisions}, {verification, &p.Verification},
+	} {
+		if !doc.text.Valid {
+			continue
+		}
+		if err := fromJSON(doc.text.String, doc.to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func loadTimeline(ctx context.Context, tx *sql.Tx, p *Progress) error {
+	rows, err := tx.QueryContext(ctx, `SELECT seq, key, at, phase, kind, message, fields FROM timeline WHERE incident = ? ORDER BY seq`, p.ID)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	p.Timeline = []incident.Event{}
+	for rows.Next() {
+		var e incident.Event
+		var key string
+		var when int64
+		var fields sql.NullString
+		if err := rows.Scan(&e.Seq, &key, &when, &e.Phase, &e.Kind, &e.Message, &fields); err != nil {
+			return err
+		}
+		e.At = at(when)
+		if fields.Valid {
+			if err := fromJSON(fields.String, &e.Fields); err != nil {
+				return err
+			}
+		}
+		p.Timeline = append(p.Timeline, e)
+		p.Keys[key] = e
+	}
+	return rows.Err()
+}
+
+func loadApproval(ctx context.Context, tx *sql.Tx, p *Progress) error {
+	a := incident.Approval{Incident: p.ID}
+	var when int64
+	err := tx.QueryRowContext(ctx, `SELECT plan, approve, by, at FROM approvals WHERE incident = ?`, p.ID).Scan(&a.Plan, &a.Approve, &a.By, &when)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a.At = at(when)
+	p.Approval = &a
+	return nil
+}
+
+func loadExecutions(ctx context.Context, tx *sql.Tx, p *Progress) error {
+	rows, err := tx.QueryContext(ctx, `SELECT act, doc FROM executions WHERE incident = ? ORDER BY id`, p.ID)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var act Act
+		var doc string
+		var e incident.Execution
+		if err := rows.Scan(&act, &doc); err != nil {
+			return err
+		}
+		if err := fromJSON(doc, &e); err != nil {
+			return err
+		}
+		p.Executions = append(p.Executions, e)
+		if act == Undo {
+			p.Undone[e.Step] = e
+		} else {
+			p.Applied[e.Step] = e
+		}
+	}
+	return rows.Err()
+}
+
+func column(ctx context.Context, tx *sql.Tx, query string, args ...any) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var v string
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+func at(ns int64) time.Time { return time.Unix(0, ns).UTC() }
+
+func atNull(ns sql.NullInt64) time.Time {
+	if !ns.Valid {
+		return time.Time{}
+	}
+	return at(ns.Int64)
+}

@@ -1,0 +1,148 @@
+// Package store keeps incidents in one SQLite file: what was received, every
+// transition before it is acted on, what was done. It stands behind every stage
+// of the flow: the webhook's 2xx means that Ingest committed, and the workflow
+// (internal/respond) goes on after a crash from what it finds here.
+//
+// A write has reached the disk (fsync) when its call returns. Writes that come
+// at the same time share one transaction.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Refusals: the store is well and says no. Every other error is storage trouble
+// (disk full, read-only, locked) and may pass.
+var (
+	ErrNotFound    = errors.New("no such incident")
+	ErrClosed      = errors.New("incident is closed")
+	ErrFull        = errors.New("too many incidents are open")
+	ErrPhase       = errors.New("transition not allowed")
+	ErrNotAwaiting = errors.New("incident does not wait for an approval")
+	ErrPlanChanged = errors.New("the approval is for another plan than the one that waits")
+	ErrAnswered    = errors.New("the approval was answered already")
+	ErrExpired     = errors.New("the time for an approval is over")
+	ErrInUse       = errors.New("database is in use by another process")
+	ErrStopped     = errors.New("store is closed")
+)
+
+// Refused reports whether err is the store's answer and no storage trouble:
+// trying again gives the same.
+func Refused(err error) bool {
+	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrExpired} {
+		if errors.Is(err, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// busyTimeout is how long a statement waits for another connection's
+// transaction; a write that waited longer is an error.
+const busyTimeout = 5 * time.Second
+
+// Store is the open database. Its methods may be called concurrently.
+type Store struct {
+	write   *writer
+	writers *sql.DB // one connection, held by write
+	readers *sql.DB
+	shared  *sql.DB // for the workflow engine, same file
+	lock    *os.File
+	close   sync.Once
+}
+
+// Open opens the database file at path, creating it and its directory (mode
+// 0700) where they are missing, and migrates it. One process at a time: a
+// second Open is ErrInUse. ctx bounds the opening and lends its values, not its
+// cancellation, to the writes.
+func Open(ctx context.Context, path string) (*Store, error) {
+	s, err := open(ctx, path, busyTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("opening database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	s := &Store{}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.lock, err = lockFile(path + ".lock"); err != nil {
+		return nil, err
+	}
+	if s.writers, err = connect(path, busy, "_txlock=immediate"); err != nil {
+		return nil, err
+	}
+	s.writers.SetMaxOpenConns(1)
+	if err := migrate(ctx, s.writers); err != nil {
+		return nil, fmt.Errorf("migrating: %w", err)
+	}
+	if s.readers, err = connect(path, busy, "_pragma=query_only(ON)"); err != nil {
+		return nil, err
+	}
+	s.readers.SetMaxOpenConns(4)
+	// DBOS upgrades read transactions to writes: they must be immediate, or
+	// SQLite answers BUSY without waiting. It relies on foreign keys.
+	if s.shared, err = connect(path, busy, "_txlock=immediate"); err != nil {
+		return nil, err
+	}
+	s.shared.SetMaxOpenConns(8)
+	s.shared.SetMaxIdleConns(8)
+	s.write, err = newWriter(context.WithoutCancel(ctx), s.writers)
+	return s, err
+}
+
+// DB is a handle on the same file for the workflow engine: WAL, synchronous=FULL,
+// foreign keys, immediate transactions. The store closes it.
+func (s *Store) DB() *sql.DB { return s.shared }
+
+// Close waits for the writes that run and closes the file.
+func (s *Store) Close() error {
+	var errs []error
+	s.close.Do(func() {
+		if s.write != nil {
+			errs = append(errs, s.write.stop())
+		}
+		for _, db := range []*sql.DB{s.readers, s.shared, s.writers} {
+			if db != nil {
+				errs = append(errs, db.Close())
+			}
+		}
+		if s.lock != nil {
+			errs = append(errs, s.lock.Close())
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// lockFile takes the lock that keeps a second process away; the kernel gives it
+// back when this one ends, however it ends.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrInUse
+		}
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	return f, nil
+}
