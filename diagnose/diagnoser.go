@@ -69,10 +69,37 @@ func (d *Diagnoser) diagnose(ctx context.Context, asked incident.Target, window 
 	return diagnosis, nil
 }
 
-// measure asks one agent and does not wait longer than the window and the margin.
+// pause is between two questions to an agent that is busy.
+const pause = 250 * time.Millisecond
+
+// measure asks one agent, again while it is busy: in a storm of alerts each
+// target has its turn.
 func (d *Diagnoser) measure(ctx context.Context, a agent, target incident.Target, window time.Duration) (incident.Measurement, error) {
+	patience := time.Now().Add(d.opts.Patience)
+	for {
+		m, err := d.ask(ctx, a, target, window)
+		switch {
+		case err == nil:
+			return m, nil
+		case ctx.Err() != nil:
+			return m, context.Cause(ctx)
+		case !errors.Is(err, ErrBusy):
+			return m, obstacle(fmt.Sprintf("%s: %v", a.name, err))
+		case time.Now().After(patience):
+			return m, obstacle(fmt.Sprintf("%s: %v; it was asked for %s", a.name, err, d.opts.Patience))
+		}
+		select {
+		case <-ctx.Done():
+			return m, context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ask asks one agent once and does not wait longer than the window and the margin.
+func (d *Diagnoser) ask(ctx context.Context, a agent, target incident.Target, window time.Duration) (incident.Measurement, error) {
 	limit := window + d.opts.Margin
-	late := obstacle(fmt.Sprintf("%s did not answer within %s (window %s and %s more)", a.name, limit, window, d.opts.Margin))
+	late := fmt.Errorf("no answer within %s (window %s and %s more)", limit, window, d.opts.Margin)
 	asking, cancel := context.WithTimeoutCause(ctx, limit, late)
 	defer cancel()
 	type answer struct {
@@ -89,19 +116,11 @@ func (d *Diagnoser) measure(ctx context.Context, a agent, target incident.Target
 	}()
 	select {
 	case got := <-answered:
-		switch {
-		case got.err == nil:
-			return got.m, nil
-		case ctx.Err() != nil:
-			return got.m, context.Cause(ctx)
-		case asking.Err() != nil:
+		if got.err != nil && asking.Err() != nil {
 			return got.m, late
 		}
-		return got.m, obstacle(fmt.Sprintf("%s: %v", a.name, got.err))
+		return got.m, got.err
 	case <-asking.Done():
-		if ctx.Err() != nil {
-			return incident.Measurement{}, context.Cause(ctx)
-		}
 		return incident.Measurement{}, late
 	}
 }

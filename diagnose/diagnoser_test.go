@@ -3,6 +3,7 @@ package diagnose
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -113,8 +114,29 @@ func TestRefusingAndSlowAgentsAreInconclusive(t *testing.T) {
 		})
 	})
 	got, err = d.Diagnose(t.Context(), incident.Target{PID: 1}, 50*time.Millisecond)
-	if err != nil || got.Verdict != incident.Inconclusive || !strings.Contains(got.Findings[0].Message, "did not answer within 1.05s") {
+	if err != nil || got.Verdict != incident.Inconclusive || !strings.Contains(got.Findings[0].Message, "no answer within 1.05s") {
 		t.Fatalf("slow: %+v, %v", got.Findings, err)
+	}
+}
+
+func TestBusyAgentIsAskedAgain(t *testing.T) {
+	asked := 0
+	d := diagnoser(t, func(o *Options) {
+		o.Patience = time.Second
+		o.Local = measurer(func(ctx context.Context, target incident.Target) (incident.Measurement, error) {
+			if asked++; asked < 3 || target.PID == 2 {
+				return incident.Measurement{}, fmt.Errorf("4 measurements are under way: %w", ErrBusy)
+			}
+			return idle("self")(ctx, target)
+		})
+	})
+	got, err := d.Diagnose(t.Context(), incident.Target{PID: 1}, time.Second)
+	if err != nil || got.Node.Name != "self" || asked != 3 {
+		t.Fatalf("asked %d times: %+v, %v; want an answer at the third", asked, got.Findings, err)
+	}
+	got, err = d.Diagnose(t.Context(), incident.Target{PID: 2}, time.Second)
+	if err != nil || got.Verdict != incident.Inconclusive || !strings.Contains(got.Findings[0].Message, "it was asked for 1s") {
+		t.Fatalf("busy for ever: %+v, %v", got.Findings, err)
 	}
 }
 

@@ -20,6 +20,10 @@ type Measurer interface {
 	Measure(ctx context.Context, target incident.Target, window time.Duration, progress func(string)) (incident.Measurement, error)
 }
 
+// ErrBusy is what a Measurer's error wraps when the agent has enough to do and
+// the same request may succeed in a moment. The diagnoser asks again.
+var ErrBusy = errors.New("agent busy")
+
 // Options of a Diagnoser. Start from DefaultOptions. With neither Static nor
 // AgentPods it is standalone: Local answers for everything on this node.
 type Options struct {
@@ -38,6 +42,8 @@ type Options struct {
 	// Kubernetes looks pods up: on which node, with which uid and container ids.
 	// nil: pods are looked for by the local agent alone.
 	Kubernetes kubernetes.Interface
+	// Patience is how long an agent that is busy is asked again.
+	Patience time.Duration
 	// Margin is how much longer than the window an agent may take.
 	Margin  time.Duration
 	Logger  *slog.Logger
@@ -54,7 +60,7 @@ type AgentPods struct {
 
 // DefaultOptions is standalone, without an agent yet.
 func DefaultOptions() Options {
-	return Options{Margin: 10 * time.Second, Logger: slog.New(slog.DiscardHandler), LocalAbsent: "it is switched off"}
+	return Options{Margin: 10 * time.Second, Patience: time.Minute, Logger: slog.New(slog.DiscardHandler), LocalAbsent: "it is switched off"}
 }
 
 func (o Options) validate() error {
@@ -64,6 +70,8 @@ func (o Options) validate() error {
 		return errors.New("NodeName is empty; it names this node")
 	case o.Margin < time.Second || o.Margin > 5*time.Minute:
 		return fmt.Errorf("Margin is %s; it must be from 1s to 5m", o.Margin)
+	case o.Patience < 0 || o.Patience > 10*time.Minute:
+		return fmt.Errorf("Patience is %s; it must be from 0s to 10m", o.Patience)
 	case remote && o.Dial == nil:
 		return errors.New("Dial is nil; agents on other nodes need it")
 	case o.AgentPods != nil && o.Kubernetes == nil:
