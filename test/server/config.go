@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// yaml is kmend's configuration for standalone mode: one process, this node's
-// own agent, no cluster.
+// yaml is kmend's configuration; by default that of standalone mode: one
+// process, this node's own agent, no cluster.
 func (o Options) yaml() string {
 	path := func(name string) string { return filepath.Join(o.Dir, name) }
 	var b strings.Builder
@@ -31,14 +31,30 @@ webhook:
 approvers:
   - name: tester
     tokenFile: %q
-agents:
-  local: true
 `, path(readToken), path(adminToken))
+	b.WriteString(o.Agent.yaml())
+	if o.Kubeconfig != "" {
+		fmt.Fprintf(&b, "kubernetes:\n  enabled: true\n  kubeconfig: %q\n", o.Kubeconfig)
+	}
 	duration(&b, "approvalExpiry: %s\n", o.ApprovalExpiry)
 	duration(&b, "diagnose:\n  window: %s\n", o.Window)
 	list(&b, "runbooks", o.Runbooks)
 	list(&b, "policies", o.Policies)
 	return b.String()
+}
+
+func (a Agent) yaml() string {
+	if a == (Agent{}) {
+		return "agents:\n  local: true\n"
+	}
+	return fmt.Sprintf(`agents:
+  local: false
+  static:
+    - node: %q
+      url: %q
+  caFile: %q
+  tokenFile: %q
+`, a.Node, a.URL, a.CAFile, a.TokenFile)
 }
 
 func duration(b *strings.Builder, format string, d time.Duration) {

@@ -35,10 +35,20 @@ type Options struct {
 	Window time.Duration
 	// MaxOpenIncidents before notifications are refused; 0 leaves kmend's default.
 	MaxOpenIncidents int
+	// Kubeconfig switches Kubernetes on; empty leaves it off.
+	Kubeconfig string
+	// Agent is asked over the network in place of the local agent; zero: the local one.
+	Agent Agent
 	// Wrap is a command that runs the program ("prlimit --fsize=..."); nil for none.
 	Wrap []string
 	// Log gets what kmend logs; nil for none.
 	Log io.Writer
+}
+
+// Agent is a kmend-agent that serves one node.
+type Agent struct {
+	Node, URL         string
+	CAFile, TokenFile string
 }
 
 // Server is a running `kmend serve`.
