@@ -106,8 +106,11 @@ func quota(fields []string) (float64, error) {
 	}
 	q, err := strconv.ParseFloat(fields[0], 64)
 	p, err2 := strconv.ParseFloat(fields[1], 64)
-	if err = errors.Join(err, err2); err != nil || p <= 0 {
-		return 0, fmt.Errorf("reading the quota %q: %w", fields, err)
+	if err = errors.Join(err, err2); err != nil {
+		return 0, fmt.Errorf("reading the quota: %w", err)
+	}
+	if p <= 0 {
+		return 0, fmt.Errorf("reading the quota: a period of %g us", p)
 	}
 	return q / p, nil
 }
