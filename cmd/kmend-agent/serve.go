@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// serveCmd is `kmend-agent serve`.
+type serveCmd struct {
+	Listen           string        `default:":9791" env:"KMEND_AGENT_LISTEN" help:"HOST:PORT to listen on (${default})."`
+	TLSCert          string        `name:"tls-cert" type:"path" env:"KMEND_AGENT_TLS_CERT" help:"PEM file of the certificate and its chain; read again when it changes."`
+	TLSKey           string        `name:"tls-key" type:"path" env:"KMEND_AGENT_TLS_KEY" help:"PEM file of the certificate's key."`
+	TokenFile        string        `type:"path" env:"KMEND_AGENT_TOKEN_FILE" help:"File of the bearer token that callers must have."`
+	InsecureLoopback bool          `help:"Serve without TLS and token; allowed on a loopback address only."`
+	NodeName         string        `env:"NODE_NAME" help:"Name of this node in Kubernetes; the host name if empty."`
+	CRISocket        string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" help:"The container runtime's socket, for pods known by name alone; the usual places if empty."`
+	MaxAtOnce        int           `default:"4" help:"Measurements at once; one more is refused as busy (${default})."`
+	MaxWindow        time.Duration `default:"60s" help:"Longest window (${default})."`
+	CPUBudget        time.Duration `name:"cpu-budget" default:"2s" help:"CPU time that one measurement may take of this process (${default})."`
+	ConnAge          time.Duration `default:"10m" help:"Connections older than this are ended gently, so that a rotated certificate applies (${default})."`
+	Grace            time.Duration `default:"10s" help:"How long a stop waits for measurements under way (${default})."`
+	LogLevel         slog.Level    `default:"info" help:"debug, info, warn or error (${default})."`
+}
+
+// Validate is bad usage found before anything is opened.
+func (c *serveCmd) Validate() error {
+	switch {
+	case c.InsecureLoopback && (c.TLSCert != "" || c.TLSKey != ""):
+		return errors.New("--insecure-loopback and --tls-cert or --tls-key: choose one")
+	case !c.InsecureLoopback && (c.TLSCert == "" || c.TLSKey == "" || c.TokenFile == ""):
+		return errors.New("--tls-cert, --tls-key and --token-file are needed; without them only --insecure-loopback on a loopback address")
+	}
+	return nil
+}
+
+// Run serves until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, out *output) error {
+	logger := slog.New(slog.NewTextHandler(out.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	o := agent.DefaultOptions()
+	o.MaxAtOnce, o.MaxWindow, o.Budget.CPU = c.MaxAtOnce, c.MaxWindow, c.CPUBudget
+	o.CRISocket, o.NodeName, o.Version = c.CRISocket, c.NodeName, buildOf(version).Version
+	o.Logger, o.Registerer = logger, registry
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	can, err := a.Capabilities(ctx)
+	if err != nil {
+		return errors.Join(err, a.Close())
+	}
+	for _, p := range can.Probes {
+		logger.Info("probe", "name", p.Name, "status", p.Status, "reason", p.Reason)
+	}
+
+	s := agent.DefaultServerOptions()
+	s.Listen, s.CertFile, s.KeyFile, s.TokenFile = c.Listen, c.TLSCert, c.TLSKey, c.TokenFile
+	s.InsecureLoopback, s.MaxConnAge, s.Grace = c.InsecureLoopback, c.ConnAge, c.Grace
+	s.Gatherer, s.Logger = registry, logger
+	return errors.Join(agent.Serve(ctx, a, s), a.Close())
+}

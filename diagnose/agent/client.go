@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/kmend/kmend/diagnose/agent/agentpb"
+	"github.com/kmend/kmend/diagnose/agent/agentpb/agentpbconnect"
+	"github.com/kmend/kmend/incident"
+)
+
+// ClientOptions says how to reach an agent.
+type ClientOptions struct {
+	URL       string // https://HOST:PORT, or http:// for an agent on a loopback address
+	CAFile    string // PEM; empty: the system's
+	TokenFile string // bearer token; read again for every request. Empty: none
+	// ServerName is what the agent's certificate is for, where that is not the
+	// URL's host: agents found by pod address share one name.
+	ServerName string
+	// Timeout is how long an agent may take beyond the window.
+	Timeout time.Duration
+}
+
+// DefaultClientOptions waits 10 s beyond the window.
+func DefaultClientOptions() ClientOptions { return ClientOptions{Timeout: 10 * time.Second} }
+
+func (o ClientOptions) validate() error {
+	u, err := url.Parse(o.URL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return fmt.Errorf("URL is %q; write for example https://10.0.0.7:9791", o.URL)
+	case u.Scheme == "http" && !loopback(u.Host):
+		return fmt.Errorf("URL is %q; http is allowed to a loopback address only, use https", o.URL)
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return errors.New("URL has more than a scheme, a host and a path")
+	case o.Timeout < 100*time.Millisecond || o.Timeout > 10*time.Minute:
+		return fmt.Errorf("Timeout is %s; allowed: 100ms to 10m", o.Timeout)
+	}
+	return nil
+}
+
+// Client asks an agent over the network what Agent answers in this process.
+type Client struct {
+	o         ClientOptions
+	transport *http.Transport
+	rpc       agentpbconnect.AgentServiceClient
+}
+
+// NewClient makes a client; it connects with the first call.
+func NewClient(o ClientOptions) (*Client, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("agent client: %w", err)
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: o.ServerName}
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the agents' CA: %w", err)
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading the agents' CA: %s holds no PEM certificate", o.CAFile)
+		}
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true) // of http URLs, which are loopback
+	t := &http.Transport{
+		TLSClientConfig:     conf,
+		Protocols:           &protocols,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: o.Timeout,
+		// A node that vanished does not answer pings; without them a request on its
+		// connection would hang until its deadline.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	c := &Client{o: o, transport: t}
+	c.rpc = agentpbconnect.NewAgentServiceClient(&http.Client{Transport: t}, o.URL, connect.WithReadMaxBytes(16<<20))
+	return c, nil
+}
+
+// Close lets the idle connections go.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Capabilities asks what the agent can do.
+func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+	defer cancel()
+	r := connect.NewRequest(&agentpb.CapabilitiesRequest{ApiVersion: APIVersion})
+	if err := c.authorise(r.Header()); err != nil {
+		return Capabilities{}, err
+	}
+	resp, err := c.rpc.Capabilities(ctx, r)
+	if err != nil {
+		return Capabilities{}, c.explain(err)
+	}
+	if err := c.accept(resp.Msg.GetApiVersion()); err != nil {
+		return Capabilities{}, err
+	}
+	return capabilitiesFromWire(resp.Msg), nil
+}
+
+// Measure asks the agent to measure. It waits for the window and Timeout.
+func (c *Client) Measure(ctx context.Context, r Request, progress func(Progress)) (incident.Measurement, error) {
+	window := r.Window
+	if window == 0 {
+		window = defaultWindow
+	}
+	ctx, cancel := context.WithTimeout(ctx, window+c.o.Timeout)
+	defer cancel()
+	req := connect.NewRequest(requestToWire(r))
+	if err := c.authorise(req.Header()); err != nil {
+		return incident.Measurement{}, err
+	}
+	stream, err := c.rpc.Diagnose(ctx, req)
+	if err != nil {
+		return incident.Measurement{}, c.explain(err)
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		msg := stream.Msg()
+		if err := c.accept(msg.GetApiVersion()); err != nil {
+			return incident.Measurement{}, err
+		}
+		switch e := msg.GetEvent().(type) {
+		case *agentpb.DiagnoseResponse_Progress:
+			if progress != nil {
+				progress(progressFromWire(e.Progress))
+			}
+		case *agentpb.DiagnoseResponse_Measurement:
+			return fromWire(e.Measurement), nil
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return incident.Measurement{}, c.explain(err)
+	}
+	return incident.Measurement{}, fmt.Errorf("agent at %s ended without a measurement", c.o.URL)
+}
+
+func (c *Client) authorise(h http.Header) error {
+	if c.o.TokenFile == "" {
+		return nil
+	}
+	token, err := readToken(c.o.TokenFile)
+	if err != nil {
+		return err
+	}
+	h.Set("Authorization", "Bearer "+token)
+	return nil
+}
+
+func (c *Client) accept(version uint32) error {
+	if version >= minAPIVersion && version <= APIVersion {
+		return nil
+	}
+	upgrade := "the agent"
+	if version > APIVersion {
+		upgrade = "kmend"
+	}
+	return refuse(ErrVersion, "the agent at %s answers in API version %d, and this kmend reads %d to %d: upgrade %s",
+		c.o.URL, version, minAPIVersion, APIVersion, upgrade)
+}
+
+func (c *Client) explain(err error) error {
+	err = fromConnect(err)
+	if _, ok := errors.AsType[*refusal](err); ok {
+		return err
+	}
+	switch connect.CodeOf(err) {
+	case connect.CodeDeadlineExceeded:
+		return fmt.Errorf("agent at %s did not answer in time (%s beyond the window): %w", c.o.URL, c.o.Timeout, err)
+	case connect.CodeUnimplemented:
+		return refuse(ErrVersion, "what answers at %s does not know this call: it is no kmend-agent, or one of another version", c.o.URL)
+	}
+	return fmt.Errorf("asking the agent at %s: %w", c.o.URL, err)
+}

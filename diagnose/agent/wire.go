@@ -1,0 +1,161 @@
+package agent
+
+import (
+	"github.com/kmend/kmend/diagnose/agent/agentpb"
+	"github.com/kmend/kmend/incident"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// The nouns of package incident to their wire form and back. Every field of the
+// nouns is in agent.proto; TestWireRoundTrip fails when one is forgotten.
+
+func toWire(m incident.Measurement) *agentpb.Measurement {
+	return &agentpb.Measurement{
+		Target:   targetToWire(m.Target),
+		Node:     nodeToWire(m.Node),
+		Window:   &agentpb.Window{Start: timestamppb.New(m.Window.Start), Seconds: m.Window.Seconds},
+		Evidence: each(m.Evidence, evidenceToWire),
+		Ledger: &agentpb.Ledger{
+			Threads: int64(m.Ledger.Threads), WallMs: m.Ledger.WallMS, StatesMs: statesToWire(m.Ledger.States),
+			Top: each(m.Ledger.Top, func(t incident.ThreadLedger) *agentpb.ThreadLedger {
+				return &agentpb.ThreadLedger{Tid: int64(t.TID), Pid: int64(t.PID), Comm: t.Comm, WallMs: t.WallMS, StatesMs: statesToWire(t.States)}
+			}),
+			Groups: each(m.Ledger.Groups, func(g incident.GroupLedger) *agentpb.GroupLedger {
+				return &agentpb.GroupLedger{Cgroup: g.Cgroup, Threads: int64(g.Threads), WallMs: g.WallMS, StatesMs: statesToWire(g.States)}
+			}),
+		},
+		Probes: each(m.Probes, probeToWire),
+		Cost:   &agentpb.Cost{CpuMs: m.Cost.CPUMS, WallMs: m.Cost.WallMS},
+	}
+}
+
+func fromWire(m *agentpb.Measurement) incident.Measurement {
+	l := m.GetLedger()
+	out := incident.Measurement{
+		Target:   targetFromWire(m.GetTarget()),
+		Node:     nodeFromWire(m.GetNode()),
+		Window:   incident.Window{Seconds: m.GetWindow().GetSeconds()},
+		Evidence: each(m.GetEvidence(), evidenceFromWire),
+		Ledger: incident.Ledger{
+			Threads: int(l.GetThreads()), WallMS: l.GetWallMs(), States: statesFromWire(l.GetStatesMs()),
+			Top: each(l.GetTop(), func(t *agentpb.ThreadLedger) incident.ThreadLedger {
+				return incident.ThreadLedger{TID: int(t.GetTid()), PID: int(t.GetPid()), Comm: t.GetComm(), WallMS: t.GetWallMs(), States: statesFromWire(t.GetStatesMs())}
+			}),
+			Groups: each(l.GetGroups(), func(g *agentpb.GroupLedger) incident.GroupLedger {
+				return incident.GroupLedger{Cgroup: g.GetCgroup(), Threads: int(g.GetThreads()), WallMS: g.GetWallMs(), States: statesFromWire(g.GetStatesMs())}
+			}),
+		},
+		Probes: each(m.GetProbes(), probeFromWire),
+		Cost:   incident.Cost{CPUMS: m.GetCost().GetCpuMs(), WallMS: m.GetCost().GetWallMs()},
+	}
+	if start := m.GetWindow().GetStart(); start.IsValid() {
+		out.Window.Start = start.AsTime()
+	}
+	return out
+}
+
+func targetToWire(t incident.Target) *agentpb.Target {
+	return &agentpb.Target{
+		Cluster: t.Cluster, Node: t.Node, Namespace: t.Namespace, Pod: t.Pod, PodUid: t.PodUID, Container: t.Container,
+		ContainerId: t.ContainerID, Unit: t.Unit, Cgroup: t.Cgroup, Pid: int64(t.PID),
+	}
+}
+
+func targetFromWire(t *agentpb.Target) incident.Target {
+	return incident.Target{
+		Cluster: t.GetCluster(), Node: t.GetNode(), Namespace: t.GetNamespace(), Pod: t.GetPod(), PodUID: t.GetPodUid(), Container: t.GetContainer(),
+		ContainerID: t.GetContainerId(), Unit: t.GetUnit(), Cgroup: t.GetCgroup(), PID: int(t.GetPid()),
+	}
+}
+
+func nodeToWire(n incident.Node) *agentpb.Node {
+	return &agentpb.Node{Name: n.Name, Kernel: n.Kernel, Cpus: int64(n.CPUs), AgentVersion: n.AgentVersion}
+}
+
+func nodeFromWire(n *agentpb.Node) incident.Node {
+	return incident.Node{Name: n.GetName(), Kernel: n.GetKernel(), CPUs: int(n.GetCpus()), AgentVersion: n.GetAgentVersion()}
+}
+
+func evidenceToWire(e incident.Evidence) *agentpb.Evidence {
+	return &agentpb.Evidence{Id: e.ID, Probe: e.Probe, Metric: e.Metric, Subject: e.Subject, Value: e.Value, Unit: e.Unit, Lost: e.Lost}
+}
+
+func evidenceFromWire(e *agentpb.Evidence) incident.Evidence {
+	return incident.Evidence{ID: e.GetId(), Probe: e.GetProbe(), Metric: e.GetMetric(), Subject: e.GetSubject(), Value: e.GetValue(), Unit: e.GetUnit(), Lost: e.GetLost()}
+}
+
+func probeToWire(p incident.ProbeStatus) *agentpb.ProbeStatus {
+	return &agentpb.ProbeStatus{Name: p.Name, Status: string(p.Status), Reason: p.Reason, Lost: p.Lost}
+}
+
+func probeFromWire(p *agentpb.ProbeStatus) incident.ProbeStatus {
+	return incident.ProbeStatus{Name: p.GetName(), Status: incident.ProbeState(p.GetStatus()), Reason: p.GetReason(), Lost: p.GetLost()}
+}
+
+func statesToWire(s map[incident.State]float64) map[string]float64 {
+	if s == nil {
+		return nil
+	}
+	out := make(map[string]float64, len(s))
+	for k, v := range s {
+		out[string(k)] = v
+	}
+	return out
+}
+
+func statesFromWire(s map[string]float64) map[incident.State]float64 {
+	out := make(map[incident.State]float64, len(s))
+	for k, v := range s {
+		out[incident.State(k)] = v
+	}
+	return out
+}
+
+func capabilitiesToWire(c Capabilities) *agentpb.CapabilitiesResponse {
+	return &agentpb.CapabilitiesResponse{
+		ApiVersion: uint32(c.APIVersion), MinApiVersion: minAPIVersion, AgentVersion: c.AgentVersion, Node: nodeToWire(c.Node),
+		CgroupMode: c.CgroupMode, Probes: each(c.Probes, probeToWire), MaxWindow: durationpb.New(c.MaxWindow.D()), MaxAtOnce: uint32(c.MaxAtOnce),
+	}
+}
+
+func capabilitiesFromWire(c *agentpb.CapabilitiesResponse) Capabilities {
+	return Capabilities{
+		APIVersion: int(c.GetApiVersion()), AgentVersion: c.GetAgentVersion(), Node: nodeFromWire(c.GetNode()),
+		CgroupMode: c.GetCgroupMode(), Probes: each(c.GetProbes(), probeFromWire), MaxWindow: incident.Duration(c.GetMaxWindow().AsDuration()), MaxAtOnce: int(c.GetMaxAtOnce()),
+	}
+}
+
+func requestToWire(r Request) *agentpb.DiagnoseRequest {
+	return &agentpb.DiagnoseRequest{
+		ApiVersion: APIVersion, Target: targetToWire(r.Target),
+		Window: durationpb.New(r.Window), Budget: &agentpb.Budget{Cpu: durationpb.New(r.Budget.CPU)},
+	}
+}
+
+func requestFromWire(r *agentpb.DiagnoseRequest) Request {
+	return Request{
+		Target: targetFromWire(r.GetTarget()),
+		Window: r.GetWindow().AsDuration(),
+		Budget: Budget{CPU: r.GetBudget().GetCpu().AsDuration()},
+	}
+}
+
+func progressToWire(p Progress) *agentpb.Progress {
+	return &agentpb.Progress{Stage: string(p.Stage), Message: p.Message, Window: durationpb.New(p.Window)}
+}
+
+func progressFromWire(p *agentpb.Progress) Progress {
+	return Progress{Stage: Stage(p.GetStage()), Message: p.GetMessage(), Window: p.GetWindow().AsDuration()}
+}
+
+func each[A, B any](in []A, f func(A) B) []B {
+	if in == nil {
+		return nil
+	}
+	out := make([]B, len(in))
+	for i, v := range in {
+		out[i] = f(v)
+	}
+	return out
+}
