@@ -52,6 +52,9 @@ func runInit() int {
 }
 
 func setUpNamespaces(dir string) error {
+	if err := unix.Sethostname([]byte(NodeName)); err != nil { // as on most nodes
+		return fmt.Errorf("setting the host name: %w", err)
+	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making mounts private: %w", err)
 	}
