@@ -51,11 +51,11 @@ func TestApprovalDenied(t *testing.T) {
 }
 
 func TestApprovalExpires(t *testing.T) {
-	s := acting(t, ask, func(o *server.Options) { o.ApprovalExpiry = time.Second })
+	s := acting(t, ask, func(o *server.Options) { o.ApprovalExpiry = 10 * time.Second })
 	w := throttle(t)
 	post(t, alerting(t, s), about(w.Path))
 	inc := closed(t, s)
-	outcome(t, inc, incident.Expired, "1s")
+	outcome(t, inc, incident.Expired, "10s")
 	if out, err := s.Approve(t.Context(), inc.ID); err == nil {
 		t.Errorf("approved after its time: %s", out)
 	}

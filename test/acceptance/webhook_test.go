@@ -52,7 +52,7 @@ func TestWebhookRefuses(t *testing.T) {
 		{"another version", right, strings.Replace(good, `"version":"4"`, `"version":"3"`, 1), http.StatusBadRequest, "version"},
 		{"a label that is no text", right, strings.Replace(good, `"alertname":"RequestsSlow"`, `"alertname":7`, 1), http.StatusBadRequest, ""},
 		{"no group key", right, strings.Replace(good, `"groupKey":"g"`, `"groupKey":""`, 1), http.StatusBadRequest, "groupKey"},
-		{"too large", right, string(notification(t, "g", "/x", 64<<20)), http.StatusRequestEntityTooLarge, ""},
+		{"too large", right, string(notification(t, "g", "/x", 5<<20)), http.StatusRequestEntityTooLarge, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

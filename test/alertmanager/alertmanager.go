@@ -113,7 +113,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Process: p, URL: "http://" + addr, http: &http.Client{Timeout: 10 * time.Second}}
+	s := &Server{Process: p, URL: "http://" + addr, http: process.HTTPClient()}
 	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, fmt.Errorf("not ready after 20 s"))
 	defer cancel()
 	if err := p.WaitFor(ctx, s.ready); err != nil {

@@ -3,6 +3,8 @@ package process
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"time"
 )
 
 // FreeAddr is a TCP address on the loopback that nobody listens on. Somebody
@@ -15,4 +17,10 @@ func FreeAddr() (string, error) {
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
+}
+
+// HTTPClient is a client for one program on the loopback: no proxy, and its
+// connections are kept however many requests there are at once.
+func HTTPClient() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256}}
 }

@@ -102,7 +102,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Process: p, URL: "http://" + o.Addr, opts: o, http: &http.Client{Timeout: 10 * time.Second}}
+	s := &Server{Process: p, URL: "http://" + o.Addr, opts: o, http: process.HTTPClient()}
 	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("not ready after 20 s"))
 	defer cancel()
 	if err := p.WaitFor(ctx, s.Ready); err != nil {
