@@ -1,0 +1,86 @@
+package kubernetes
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resources "k8s.io/component-helpers/resource"
+
+	"github.com/kmend/kmend/remediate/action"
+)
+
+// cpu is a container's CPU limit and request in thousandths of a CPU; 0 is none.
+type cpu struct{ limit, request int64 }
+
+func (c cpu) String() string {
+	return fmt.Sprintf("limit %s, request %s", action.CPUs(c.limit), action.CPUs(c.request))
+}
+
+func cpuOf(r corev1.ResourceRequirements) cpu {
+	return cpu{r.Limits.Cpu().MilliValue(), r.Requests.Cpu().MilliValue()}
+}
+
+func quantity(milli int64) *resource.Quantity {
+	return resource.NewMilliQuantity(milli, resource.DecimalSI)
+}
+
+// room is what a node has for pods, in thousandths of a CPU.
+type room struct {
+	allocatable int64 // in all
+	free        int64 // of that, not requested by a pod; below 0 on a node that shrank
+}
+
+// roomOn adds up the node's pods as the scheduler and the kubelet do: the larger
+// of what is requested, allocated and actuated counts, a resize in flight included.
+func roomOn(node *corev1.Node, pods []corev1.Pod) room {
+	r := room{allocatable: node.Status.Allocatable.Cpu().MilliValue()}
+	r.free = r.allocatable
+	for i := range pods {
+		p := &pods[i]
+		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		requests := resources.PodRequests(p, resources.PodResourcesOptions{UseStatusResources: true})
+		r.free -= requests.Cpu().MilliValue()
+	}
+	return r
+}
+
+// raise computes the new limit: now x factor, rounded down to a thousandth, at
+// most max and at most what the node can allocate. The request stays as it is,
+// except in a Guaranteed pod: there it is the limit, and may only grow into what
+// the node has free, because the QoS class of a pod may not change. bound says
+// what cut the limit short, if anything did. An error says why there is nothing
+// to raise.
+func raise(now cpu, guaranteed bool, factor float64, max action.CPUs, node room) (wanted cpu, bound string, err error) {
+	wanted = cpu{int64(float64(now.limit)*factor + 1e-6), now.request}
+	bounds := []struct {
+		limit int64
+		why   string
+	}{
+		{max.Milli(), fmt.Sprintf("the runbook's max is %s", max)},
+		{node.allocatable, fmt.Sprintf("the node has %s for pods", action.CPUs(node.allocatable))},
+	}
+	if guaranteed {
+		bounds = append(bounds, struct {
+			limit int64
+			why   string
+		}{now.request + node.free, fmt.Sprintf("the pod is Guaranteed, so the request moves with the limit, and the node has %s left", action.CPUs(node.free))})
+	}
+	for _, b := range bounds {
+		if wanted.limit > b.limit {
+			wanted.limit, bound = b.limit, b.why
+		}
+	}
+	if wanted.limit <= now.limit {
+		if bound == "" {
+			bound = fmt.Sprintf("%v times that is no more", factor)
+		}
+		return cpu{}, "", fmt.Errorf("nothing to raise: the limit is %s and %s", action.CPUs(now.limit), bound)
+	}
+	if guaranteed {
+		wanted.request = wanted.limit
+	}
+	return wanted, bound, nil
+}

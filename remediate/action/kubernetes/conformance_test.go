@@ -1,0 +1,400 @@
+package kubernetes_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	client "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kmend/kmend/remediate/action/kubernetes"
+)
+
+func TestResizeAndUndo(t *testing.T) {
+	w := newWorld(t, "4")
+	pod := w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	w.kubelet("web", resized)
+	a, target := w.resizer(10*time.Second), w.target("web")
+
+	step := w.preview(a, target, double)
+	p := step.Preview
+	w.is("summary", p.Summary, "raise the CPU limit of container app in pod "+w.namespace+"/web from 0.2 to 0.4 CPU in place")
+	w.is("before", p.Before, "limit 0.2 CPU, request 0.1 CPU")
+	w.is("after", p.After, "limit 0.4 CPU, request 0.1 CPU")
+	w.is("server", p.Server, "kubernetes server-side dry run: limits.cpu=400m requests.cpu=100m qosClass=Burstable")
+	w.is("precondition", p.Preconditions["uid"]+p.Preconditions["resourceVersion"], string(pod.UID)+pod.ResourceVersion)
+	if now := w.get("web"); now.ResourceVersion != pod.ResourceVersion {
+		t.Error("the preview changed the pod")
+	}
+
+	done, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	w.is("result", done.Result+", "+done.Before+" -> "+done.After, "applied, limit 0.2 CPU, request 0.1 CPU -> limit 0.4 CPU, request 0.1 CPU")
+	w.is("cpu", w.cpu("web"), "400m 100m")
+	again, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	w.is("second result", again.Result, "already applied")
+
+	for range 2 { // the second finds it undone
+		undone, err := a.Undo(t.Context(), target, step, done)
+		w.must(err)
+		w.is("result", undone.Result, "undone")
+		w.is("cpu", w.cpu("web"), "200m 100m")
+	}
+	w.is("events", strings.Join(w.events(pod), "\n"), strings.Join([]string{
+		"Normal Resize: kmend raised the CPU of container app in place from limit 0.2 CPU, request 0.1 CPU to limit 0.4 CPU, request 0.1 CPU",
+		"Normal Undo: kmend put the CPU of container app back from limit 0.4 CPU, request 0.1 CPU to limit 0.2 CPU, request 0.1 CPU, because raising it did not help",
+	}, "\n"))
+}
+
+func TestGuaranteedMovesTheRequest(t *testing.T) {
+	w := newWorld(t, "2")
+	w.pod("neighbour", []corev1.Container{burstable("1", "2")})
+	w.pod("ended", []corev1.Container{burstable("1", "2")})
+	w.report("ended", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
+	w.pod("web", []corev1.Container{guaranteed("300m")})
+	w.kubelet("web", resized)
+	a, target := w.resizer(10*time.Second), w.target("web")
+
+	step := w.preview(a, target, map[string]any{"factor": 5, "max": 4})
+	// 2 CPUs, 1 requested by the neighbour, 0.3 by the pod itself: it may have 1.
+	w.is("after", step.Preview.After, "limit 1 CPU, request 1 CPU")
+	if !strings.Contains(step.Preview.Summary, "its request from 0.3 to 1 CPU (no further: the pod is Guaranteed, so the request moves with the limit, and the node has 0.7 CPU left)") {
+		t.Errorf("summary %q", step.Preview.Summary)
+	}
+	done, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	w.is("cpu", w.cpu("web"), "1 1")
+	_, err = a.Preview(t.Context(), target, double)
+	w.refusal(err, "nothing to raise: the limit is 1 CPU and the pod is Guaranteed")
+	_, err = a.Undo(t.Context(), target, step, done)
+	w.must(err)
+	w.is("cpu", w.cpu("web"), "300m 300m")
+}
+
+func TestInfeasibleIsPutBack(t *testing.T) {
+	w := newWorld(t, "4")
+	pod := w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	w.kubelet("web", refused("Infeasible", "Resize is infeasible for Guaranteed Pods alongside CPU Manager policy"), resized)
+	a := w.resizer(20 * time.Second)
+	started := time.Now()
+	x, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
+	w.refusal(err, "the kubelet refuses to resize pod "+w.namespace+"/web: PodResizePending: Infeasible: Resize is infeasible for Guaranteed Pods alongside CPU Manager policy; the limit was put back to 0.2 CPU")
+	w.is("cpu", w.cpu("web"), "200m 100m")
+	w.is("result", x.Result, "")
+	if d := time.Since(started); d > 10*time.Second {
+		t.Errorf("it took %s to see a refusal", d)
+	}
+	if e := w.events(pod); len(e) != 1 || !strings.HasPrefix(e[0], "Warning PutBack: kmend put the CPU of container app back") {
+		t.Errorf("events %q", e)
+	}
+}
+
+func TestDeferred(t *testing.T) {
+	later := refused("Deferred", "Node didn't have enough resource: cpu")
+	t.Run("until it fits", func(t *testing.T) {
+		w := newWorld(t, "4")
+		w.pod("web", []corev1.Container{burstable("100m", "200m")})
+		w.kubelet("web", later, later, later, resized)
+		a := w.resizer(20 * time.Second)
+		x, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
+		w.must(err)
+		w.is("result", x.Result, "applied")
+		w.is("cpu", w.cpu("web"), "400m 100m")
+	})
+	t.Run("for too long", func(t *testing.T) {
+		w := newWorld(t, "4")
+		w.pod("web", []corev1.Container{burstable("100m", "200m")})
+		w.kubelet("web", later)
+		a := w.resizer(time.Second)
+		_, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
+		w.refusal(err, "the kubelet did not resize pod "+w.namespace+"/web in 1s: PodResizePending: Deferred: Node didn't have enough resource: cpu; the limit was put back to 0.2 CPU")
+		w.is("cpu", w.cpu("web"), "200m 100m")
+	})
+	t.Run("no kubelet at all", func(t *testing.T) {
+		w := newWorld(t, "4")
+		w.pod("web", []corev1.Container{burstable("100m", "200m")})
+		a := w.resizer(time.Second)
+		_, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
+		w.refusal(err, "the kubelet reports limit 0.2 CPU, request 0.1 CPU; the limit was put back to 0.2 CPU")
+		w.is("cpu", w.cpu("web"), "200m 100m")
+	})
+}
+
+func TestRestart(t *testing.T) {
+	w := newWorld(t, "4")
+	restarts := burstable("100m", "200m")
+	restarts.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
+	w.pod("web", []corev1.Container{restarts})
+	w.pod("calm", []corev1.Container{burstable("100m", "200m")})
+	w.kubelet("web", restarted, resized)
+	w.kubelet("calm", restarted, resized)
+	a := w.resizer(10 * time.Second)
+
+	_, err := a.Preview(t.Context(), w.target("web"), double)
+	w.refusal(err, "restarts when its CPU is resized (resizePolicy); set with.allowRestart to accept that")
+	x, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), map[string]any{"max": 1, "allowRestart": true}))
+	w.must(err)
+	w.is("result", x.Result, "applied")
+
+	// A container that must not restart and does.
+	_, err = a.Apply(t.Context(), w.target("calm"), w.preview(a, w.target("calm"), double))
+	w.refusal(err, "restarted while it was resized; the limit was put back to 0.2 CPU")
+	w.is("cpu", w.cpu("calm"), "200m 100m")
+}
+
+// The kubelet writes a pod's status all the time: that must not stop a plan.
+func TestStatusUpdatesDoNotStopIt(t *testing.T) {
+	w := newWorld(t, "4")
+	w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	a := w.resizer(10 * time.Second)
+	step := w.preview(a, w.target("web"), double)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int)
+	go func() {
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			_ = w.tryReport(ctx, "web", func(p *corev1.Pod) { p.Status.Message = fmt.Sprint("update ", n) })
+			time.Sleep(5 * time.Millisecond)
+		}
+		ended <- n
+	}()
+	w.kubelet("web", resized)
+	_, err := a.Apply(t.Context(), w.target("web"), step)
+	cancel()
+	if n := <-ended; n < 3 {
+		t.Errorf("only %d status updates came in between", n)
+	}
+	w.must(err)
+	w.is("cpu", w.cpu("web"), "400m 100m")
+}
+
+func TestSomebodyElse(t *testing.T) {
+	w := newWorld(t, "4")
+	other := func(name, limit string) {
+		t.Helper()
+		_, err := w.admin.CoreV1().Pods(w.namespace).Patch(t.Context(), name, types.StrategicMergePatchType,
+			[]byte(`{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"`+limit+`"}}}]}}`), metav1.PatchOptions{}, "resize")
+		w.must(err)
+	}
+	pod := w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	w.kubelet("web", resized)
+	a, target := w.resizer(10*time.Second), w.target("web")
+	step := w.preview(a, target, double)
+	other("web", "250m")
+	_, err := a.Apply(t.Context(), target, step)
+	w.refusal(err, "has limit 0.25 CPU, request 0.1 CPU now and had limit 0.2 CPU, request 0.1 CPU: somebody changed it since, so it stays")
+	w.is("cpu", w.cpu("web"), "250m 100m")
+
+	other("web", "200m")
+	done, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	other("web", "900m")
+	_, err = a.Undo(t.Context(), target, step, done)
+	w.refusal(err, "somebody changed it since, so it stays")
+	w.is("cpu", w.cpu("web"), "900m 100m")
+
+	// Another pod of the same name: nothing to do with the plan.
+	w.must(w.admin.CoreV1().Pods(w.namespace).Delete(t.Context(), "web", metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))
+	undone, err := a.Undo(t.Context(), target, step, done)
+	w.must(err)
+	w.is("undo of a pod that is gone", undone.Result+": "+undone.After, "undone: the pod is gone")
+	w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	_, err = a.Apply(t.Context(), target, step)
+	w.refusal(err, "was replaced (uid ")
+	undone, err = a.Undo(t.Context(), target, step, done)
+	w.must(err)
+	w.is("undo of a pod that was replaced", undone.Result+": "+undone.After, "undone: the pod is gone")
+	w.is("cpu", w.cpu("web"), "200m 100m")
+
+	stale := target
+	stale.PodUID = string(pod.UID)
+	_, err = a.Preview(t.Context(), stale, double)
+	w.refusal(err, "was replaced since it was measured")
+}
+
+// A process that is stopped while it waits goes on where it was.
+func TestStoppedWhileWaiting(t *testing.T) {
+	w := newWorld(t, "4")
+	w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	a, target := w.resizer(20*time.Second), w.target("web")
+	step := w.preview(a, target, double)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(400*time.Millisecond, cancel)
+	x, err := a.Apply(ctx, target, step)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	w.is("result", x.Result, "applied")
+	w.is("cpu", w.cpu("web"), "400m 100m")
+	w.kubelet("web", resized)
+	x, err = a.Apply(t.Context(), target, step)
+	w.must(err)
+	w.is("result", x.Result, "already applied")
+
+	// A step whose time is over is put back instead: nobody will go on.
+	_, err = a.Undo(t.Context(), target, step, x)
+	w.must(err)
+	slow := w.pod("slow", []corev1.Container{burstable("100m", "200m")})
+	step = w.preview(a, w.target("slow"), double)
+	ctx, cancel = context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	_, err = a.Apply(ctx, w.target("slow"), step)
+	w.refusal(err, "the limit was put back to 0.2 CPU")
+	w.is("cpu", w.cpu("slow"), "200m 100m")
+	if e := w.events(slow); len(e) != 1 {
+		t.Errorf("events %q", e)
+	}
+}
+
+// What the API server says no to is known before anybody is asked to approve.
+func TestDryRunAsksTheServer(t *testing.T) {
+	w := newWorld(t, "4")
+	w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	_, err := w.admin.CoreV1().LimitRanges(w.namespace).Create(t.Context(), &corev1.LimitRange{
+		ObjectMeta: metav1.ObjectMeta{Name: "small"},
+		Spec:       corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Max: list("300m", "")}}},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	a := w.resizer(time.Second)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err = a.Preview(t.Context(), w.target("web"), double); err != nil || time.Now().After(deadline) {
+			break // the API server's own cache of limit ranges lags
+		}
+	}
+	w.refusal(err, "maximum cpu usage per Container is 300m, but limit is 400m")
+	w.is("cpu", w.cpu("web"), "200m 100m")
+}
+
+func TestRights(t *testing.T) {
+	w := newWorld(t, "4")
+	pod := w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	w.kubelet("web", resized)
+	b, err := os.ReadFile("rbac.yaml")
+	w.must(err)
+	var role rbacv1.ClusterRole
+	w.must(yaml.UnmarshalStrict(b, &role))
+	role.Name = w.namespace
+	rbac := w.admin.RbacV1()
+	_, err = rbac.ClusterRoles().Create(t.Context(), &role, metav1.CreateOptions{})
+	w.must(err)
+	user := "kmend-test-" + w.namespace
+	_, err = rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = rbac.ClusterRoleBindings().Delete(ctx, w.namespace, metav1.DeleteOptions{})
+		_ = rbac.ClusterRoles().Delete(ctx, w.namespace, metav1.DeleteOptions{})
+	})
+	as := func(user string) *kubernetes.ResizeCPU {
+		config := cluster(t)
+		config.Impersonate = rest.ImpersonationConfig{UserName: user}
+		c, err := client.NewForConfig(config)
+		w.must(err)
+		a, err := kubernetes.NewResizeCPU(c, kubernetes.Options{Wait: 10 * time.Second, Poll: 20 * time.Millisecond})
+		w.must(err)
+		return a
+	}
+	a, target := as(user), w.target("web")
+	var previewErr error
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if _, previewErr = a.Preview(t.Context(), target, double); previewErr == nil {
+			break // the authorizer's cache has the new role
+		}
+	}
+	w.must(previewErr)
+	step := w.preview(a, target, double)
+	done, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	if done.State["event"] != "" {
+		t.Errorf("the event was %s", done.State["event"])
+	}
+	_, err = a.Undo(t.Context(), target, step, done)
+	w.must(err)
+	if n := len(w.events(pod)); n != 2 {
+		t.Errorf("%d events, want 2", n)
+	}
+
+	// Without the right to resize the preview says so already.
+	role.Rules = append(role.Rules[:1:1], role.Rules[2:]...)
+	_, err = rbac.ClusterRoles().Update(t.Context(), &role, metav1.UpdateOptions{})
+	w.must(err)
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if _, err = a.Preview(t.Context(), target, double); err != nil {
+			break
+		}
+	}
+	w.refusal(err, `cannot patch resource "pods/resize" in API group ""`)
+}
+
+func TestWarnings(t *testing.T) {
+	w := newWorld(t, "4")
+	labels := map[string]string{"app": "web"}
+	d, err := w.admin.AppsV1().Deployments(w.namespace).Create(t.Context(), &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Annotations: map[string]string{"argocd.argoproj.io/tracking-id": "x"}},
+		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Replicas: new(int32), Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{burstable("100m", "200m")}}}},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	_, err = w.admin.AutoscalingV2().HorizontalPodAutoscalers(w.namespace).Create(t.Context(), &autoscaling.HorizontalPodAutoscaler{
+		ObjectMeta: metav1.ObjectMeta{Name: "scaler"},
+		Spec:       autoscaling.HorizontalPodAutoscalerSpec{ScaleTargetRef: autoscaling.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}, MaxReplicas: 3},
+	}, metav1.CreateOptions{})
+	w.must(err)
+	yes := true
+	w.pod("web-5d9-abc", []corev1.Container{burstable("100m", "200m")}, func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app": "web", "pod-template-hash": "5d9"}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-5d9", UID: d.UID, Controller: &yes}}
+	})
+	step := w.preview(w.resizer(time.Second), w.target("web-5d9-abc"), double)
+	w.is("summary", step.Preview.Summary, "raise the CPU limit of container app in pod "+w.namespace+"/web-5d9-abc from 0.2 to 0.4 CPU in place"+
+		"; lasts as long as this pod: the template of Deployment web keeps the old limit"+
+		"; managed by Argo CD: change the limit there too"+
+		"; HorizontalPodAutoscaler scaler scales Deployment web and may answer to the change")
+}
+
+func TestPreviewRefusals(t *testing.T) {
+	w := newWorld(t, "1")
+	w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	w.pod("full", []corev1.Container{burstable("100m", "1")})
+	a := w.resizer(time.Second)
+	for name, c := range map[string]struct {
+		target string
+		with   map[string]any
+		want   string
+	}{
+		"no such pod":  {"nothing", double, `pods "nothing" not found`},
+		"no max":       {"web", nil, "with.max is missing"},
+		"factor":       {"web", map[string]any{"factor": 1, "max": 1}, "with.factor: 1 is out of bounds"},
+		"unknown":      {"web", map[string]any{"cpus": 1}, "with.cpus: unknown parameter; allowed: allowRestart, factor, max"},
+		"at the max":   {"web", map[string]any{"max": "200m"}, "nothing to raise: the limit is 0.2 CPU and the runbook's max is 0.2 CPU"},
+		"all the node": {"full", double, "nothing to raise: the limit is 1 CPU and the node has 1 CPU for pods"},
+	} {
+		_, err := a.Preview(t.Context(), w.target(c.target), c.with)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", name, err, c.want)
+		}
+	}
+	_, err := a.Preview(t.Context(), w.target(""), double)
+	w.refusal(err, "names no pod with its namespace")
+	w.report("web", refused("Deferred", "later"))
+	_, err = a.Preview(t.Context(), w.target("web"), double)
+	w.refusal(err, "has a resize that is not finished (PodResizePending: Deferred: later)")
+}
