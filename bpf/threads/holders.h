@@ -38,7 +38,7 @@ static __always_inline void flush_holder(struct cpu_slot *c)
 }
 
 /* prev leaves this CPU. */
-static __always_inline void count_holder(struct task_struct *prev, __u64 now)
+static __always_inline void count_holder(struct task_struct *prev, const struct moment *m)
 {
 	__u32 zero = 0;
 	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &zero);
@@ -46,8 +46,8 @@ static __always_inline void count_holder(struct task_struct *prev, __u64 now)
 
 	if (!c)
 		return;
-	ran = span(c->since, now);
-	c->since = now;
+	ran = span(m, c->since, m->now);
+	c->since = m->now;
 	if (!ran)
 		return;
 	if (!prev->pid) {

@@ -34,18 +34,32 @@ struct {
 	__type(value, struct thread_state);
 } thread_states SEC(".maps");
 
-static __always_inline __u64 clamp(__u64 t)
-{
-	__u64 start = window_start, end = window_end;
+/*
+ * An event looks at the window once: user space opens it between two of its
+ * reads otherwise. The start is set before it has come, so an event that still
+ * sees no window lies before it.
+ */
+struct moment {
+	__u64 now, start, end;
+};
 
-	if (t < start)
-		t = start;
-	return t > end ? end : t;
+static __always_inline struct moment at(__u64 now)
+{
+	struct moment m = {.now = now, .start = window_start, .end = window_end};
+
+	return m;
 }
 
-static __always_inline __u64 span(__u64 from, __u64 to)
+static __always_inline __u64 clamp(const struct moment *m, __u64 t)
 {
-	return clamp(to) - clamp(from);
+	if (t < m->start)
+		t = m->start;
+	return t > m->end ? m->end : t;
+}
+
+static __always_inline __u64 span(const struct moment *m, __u64 from, __u64 to)
+{
+	return clamp(m, to) - clamp(m, from);
 }
 
 /* The thread's ledger in this window, or NULL: not (yet) of the target. */

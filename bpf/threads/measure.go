@@ -36,21 +36,14 @@ func (p *Probe) Measure(ctx context.Context, t Target, window time.Duration) (Re
 	if p.closed {
 		return Result{}, errors.New("measuring threads: the probe is closed")
 	}
-	m, err := resolve(t, p.kernel)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := p.prepare(m); err != nil {
-		return Result{}, fmt.Errorf("preparing the window: %w", err)
-	}
-	r, err := p.measure(ctx, window)
+	r, err := p.measure(ctx, t, window)
 	if err != nil {
 		return Result{}, fmt.Errorf("measuring threads: %w", err)
 	}
 	return r, nil
 }
 
-func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, err error) {
+func (p *Probe) measure(ctx context.Context, t Target, window time.Duration) (r Result, err error) {
 	ls, err := p.attach()
 	defer func() {
 		if cerr := ls.Close(); cerr != nil && err == nil {
@@ -60,28 +53,57 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
-	time.Sleep(50 * time.Microsecond) // at least one switch, which sets clock_offset
-	if _, err := iterate(p.objs.BeginThreads); err != nil {
-		return r, fmt.Errorf("finding the target's threads: %w", err)
+	if err := p.tell(t); err != nil {
+		return r, err
 	}
-	now, err := monotonic()
+	start, err := p.open(window)
 	if err != nil {
 		return r, err
 	}
-	r.Start, r.Window = time.Now(), window
-	start, end := uint64(now), uint64(now+window)
-	// In this order: a span is empty until both are set.
-	if err := errors.Join(p.objs.WindowEnd.Set(end), p.objs.WindowStart.Set(start)); err != nil {
-		return r, err
-	}
-	if err := wait(ctx, now+window); err != nil {
+	r.Start, r.Window = start.at, window
+	if err := wait(ctx, start.clock+window); err != nil {
 		return r, err
 	}
 	records, err := iterate(p.objs.EndThreads)
 	if err != nil {
 		return r, fmt.Errorf("closing the target's threads: %w", err)
 	}
-	return r, p.read(&r, records, start, end)
+	return r, p.read(&r, records, uint64(start.clock), uint64(start.clock+window))
+}
+
+// opening is when a window begins, on both clocks.
+type opening struct {
+	at    time.Time
+	clock time.Duration // CLOCK_MONOTONIC
+}
+
+// open starts a ledger for every living thread of the target and then sets the
+// window. It begins a moment later, so that every event inside it sees it; when
+// this process was held up for longer than that, it begins anew.
+func (p *Probe) open(window time.Duration) (opening, error) {
+	for margin := 200 * time.Microsecond; margin < time.Second; margin *= 4 {
+		if err := p.reset(); err != nil {
+			return opening{}, err
+		}
+		time.Sleep(50 * time.Microsecond) // at least one switch, which sets clock_offset
+		if _, err := iterate(p.objs.BeginThreads); err != nil {
+			return opening{}, fmt.Errorf("finding the target's threads: %w", err)
+		}
+		now, err := monotonic()
+		if err != nil {
+			return opening{}, err
+		}
+		o := opening{at: time.Now().Add(margin), clock: now + margin}
+		// The end first: a span is empty until both are set.
+		err = errors.Join(p.objs.WindowEnd.Set(uint64(o.clock+window)), p.objs.WindowStart.Set(uint64(o.clock)))
+		if err != nil {
+			return opening{}, err
+		}
+		if now, err = monotonic(); err != nil || now < o.clock {
+			return o, err
+		}
+	}
+	return opening{}, errors.New("opening the window: this process does not get the CPU; the node is overloaded")
 }
 
 // wait returns when the monotonic clock has passed end.
@@ -101,49 +123,17 @@ func wait(ctx context.Context, end time.Duration) error {
 	}
 }
 
-// prepare empties what the last window left and writes the target.
-func (p *Probe) prepare(m members) error {
-	if err := p.reset(); err != nil {
-		return err
-	}
-	for _, id := range m.cgroups {
-		if err := p.objs.TargetCgroups.Put(id, uint8(1)); err != nil {
-			return fmt.Errorf("storing %d cgroups (Options.MaxGroups bounds them): %w", len(m.cgroups), err)
-		}
-	}
-	for _, tgid := range m.processes {
-		if err := p.objs.TargetProcesses.Put(tgid, uint8(1)); err != nil {
-			return fmt.Errorf("storing %d processes (Options.MaxGroups bounds them): %w", len(m.processes), err)
-		}
-	}
-	p.window++
-	byProcess, inherit := uint32(0), uint32(0)
-	if len(m.processes) > 0 {
-		byProcess = 1
-	}
-	if m.inherit {
-		byProcess, inherit = 1, 1
-	}
-	return errors.Join(
-		p.objs.WindowId.Set(p.window),
-		p.objs.TargetHierarchy.Set(uint32(m.hierarchy.kind)),
-		p.objs.TargetHierarchyId.Set(m.hierarchy.id),
-		p.objs.TargetSubsys.Set(m.hierarchy.subsys),
-		p.objs.TargetByProcess.Set(byProcess),
-		p.objs.TargetInherit.Set(inherit),
-	)
-}
-
+// reset empties what the last window left and begins a new one, still closed.
 func (p *Probe) reset() error {
+	p.window++
 	err := errors.Join(
 		p.objs.WindowStart.Set(uint64(math.MaxUint64)),
 		p.objs.WindowEnd.Set(uint64(math.MaxUint64)),
+		p.objs.WindowId.Set(p.window),
 		p.objs.EndedCount.Set(uint32(0)),
 		p.objs.MovedIn.Set(uint32(0)),
 		p.objs.Lost.Set(uint64(0)),
 		p.objs.ClockOffset.Set(int64(0)),
-		clearMap[uint64](p.objs.TargetCgroups),
-		clearMap[uint32](p.objs.TargetProcesses),
 		clearMap[uint64](p.objs.Holders),
 		clearMap[uint64](p.objs.EndedTotals),
 	)

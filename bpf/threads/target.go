@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,99 +14,152 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// members is a Target as the kernel knows it.
-type members struct {
-	hierarchy hierarchy
-	cgroups   []uint64 // kernfs ids in that hierarchy
-	processes []uint32
-	inherit   bool // children of processes join: they stand for cgroups
-}
-
-// resolve enumerates t's directories. A target of a hierarchy without a
-// controller (systemd's named one on v1) is its processes and their children:
-// the kernel has no short way from a thread to such a cgroup.
-func resolve(t Target, kernel *btf.Spec) (members, error) {
-	var m members
+// tell writes the target into the kernel's tables. The programs are attached
+// already and each directory is stored before it is listed, so that one made
+// meanwhile is either listed or reported by cgroup_mkdir.
+//
+// A target of a hierarchy without a controller (systemd's named one on v1) is
+// its processes and their children: the kernel has no short way from a thread to
+// such a cgroup.
+func (p *Probe) tell(t Target) error {
 	if len(t.Cgroups) == 0 && len(t.PIDs) == 0 {
-		return m, errors.New("resolving the target: it names neither a cgroup nor a process")
+		return errors.New("the target names neither a cgroup nor a process")
 	}
-	for i, dir := range t.Cgroups {
-		h, err := hierarchyOf(dir, kernel)
-		if err != nil {
-			return m, fmt.Errorf("resolving cgroup %s: %w", dir, err)
-		}
-		if i > 0 && h != m.hierarchy {
-			return m, fmt.Errorf("resolving cgroup %s: it is in another hierarchy than %s; name directories of one", dir, t.Cgroups[0])
-		}
-		m.hierarchy = h
-		if err := m.addTree(dir); err != nil {
-			return m, fmt.Errorf("resolving cgroup %s: %w", dir, err)
-		}
+	h, err := commonHierarchy(t.Cgroups, p.kernel)
+	if err != nil {
+		return err
 	}
-	if m.hierarchy.kind == named {
-		m.hierarchy.kind, m.inherit = none, true
+	inKernel, inherit, byProcess := h.kind, uint32(0), uint32(0)
+	if h.kind == named {
+		inKernel, inherit = none, 1
+	}
+	if len(t.PIDs) > 0 || inherit > 0 {
+		byProcess = 1
+	}
+	err = errors.Join(
+		clearMap[uint64](p.objs.TargetCgroups),
+		clearMap[uint32](p.objs.TargetProcesses),
+		p.objs.TargetHierarchy.Set(uint32(inKernel)),
+		p.objs.TargetHierarchyId.Set(h.id),
+		p.objs.TargetSubsys.Set(h.subsys),
+		p.objs.TargetByProcess.Set(byProcess),
+		p.objs.TargetInherit.Set(inherit),
+	)
+	if err != nil {
+		return err
+	}
+	for _, dir := range t.Cgroups {
+		if err := walk(dir, func(path string, id uint64) error { return p.tellCgroup(h.kind, path, id) }); err != nil {
+			return fmt.Errorf("finding the cgroups of %s: %w", dir, err)
+		}
 	}
 	for _, pid := range t.PIDs {
 		tgid, err := processOf(pid)
 		if err != nil {
-			return m, fmt.Errorf("resolving process %d: %w", pid, err)
+			return fmt.Errorf("finding process %d: %w", pid, err)
 		}
-		m.processes = append(m.processes, tgid)
-	}
-	return m, nil
-}
-
-// addTree adds dir and every directory below it. Those that vanish meanwhile
-// have no threads left.
-func (m *members) addTree(dir string) error {
-	dir, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return err
-	}
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			if path != dir && errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
+		if err := p.objs.TargetProcesses.Put(tgid, uint8(1)); err != nil {
+			return tooMany(err)
 		}
-		if !d.IsDir() {
-			return nil
-		}
-		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
-			if path != dir && errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		}
-		m.cgroups = append(m.cgroups, st.Ino)
-		if m.hierarchy.kind == named {
-			return m.addProcesses(path)
-		}
-		return nil
-	})
-}
-
-func (m *members) addProcesses(dir string) error {
-	procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	if err != nil {
-		return err
-	}
-	for pid := range strings.FieldsSeq(string(procs)) {
-		n, err := strconv.ParseUint(pid, 10, 32)
-		if err != nil {
-			return fmt.Errorf("reading %s/cgroup.procs: %w", dir, err)
-		}
-		m.processes = append(m.processes, uint32(n))
 	}
 	return nil
 }
 
+func (p *Probe) tellCgroup(k kind, path string, id uint64) error {
+	if err := p.objs.TargetCgroups.Put(id, uint8(1)); err != nil {
+		return tooMany(err)
+	}
+	if k != named && ownPIDNamespace() == initialPIDNamespace {
+		return nil
+	}
+	pids, err := processesIn(path)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(pids, 0) {
+		return &UnsupportedError{"host pid namespace", "processes of " + path + " are outside of the agent's",
+			"run the agent in the host's pid namespace (hostPID: true)"}
+	}
+	for _, pid := range pids {
+		if k != named {
+			break
+		}
+		if err := p.objs.TargetProcesses.Put(pid, uint8(1)); err != nil {
+			return tooMany(err)
+		}
+	}
+	return nil
+}
+
+func tooMany(err error) error {
+	return fmt.Errorf("storing the target (raise Options.MaxGroups if it is full): %w", err)
+}
+
+func commonHierarchy(dirs []string, kernel *btf.Spec) (hierarchy, error) {
+	var common hierarchy
+	for i, dir := range dirs {
+		h, err := hierarchyOf(dir, kernel)
+		if err != nil {
+			return h, fmt.Errorf("finding the hierarchy of cgroup %s: %w", dir, err)
+		}
+		if i > 0 && h != common {
+			return h, fmt.Errorf("cgroup %s is in another hierarchy than %s; name directories of one", dir, dirs[0])
+		}
+		common = h
+	}
+	return common, nil
+}
+
+// walk calls found with dir and every directory below it, and its inode. One that
+// vanishes meanwhile has no threads left.
+func walk(dir string, found func(path string, inode uint64) error) error {
+	top, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	gone := func(path string, err error) bool { return path != top && errors.Is(err, fs.ErrNotExist) }
+	return filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			return nil
+		}
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Stat(path, &st)
+		}
+		if err == nil {
+			err = found(path, st.Ino)
+		}
+		if gone(path, err) {
+			return fs.SkipDir
+		}
+		return err
+	})
+}
+
+func processesIn(dir string) ([]uint32, error) {
+	procs, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, nil // a threaded cgroup: its processes are listed above it
+	}
+	if err != nil {
+		return nil, err
+	}
+	var pids []uint32
+	for pid := range strings.FieldsSeq(string(procs)) {
+		n, err := strconv.ParseUint(pid, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s/cgroup.procs: %w", dir, err)
+		}
+		pids = append(pids, uint32(n))
+	}
+	return pids, nil
+}
+
 // processOf checks that pid lives and gives its thread group.
 func processOf(pid int) (uint32, error) {
-	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != initialPIDNamespace {
-		return 0, errors.New("process ids need the host's pid namespace; run the agent with hostPID: true, or name a cgroup")
+	if ownPIDNamespace() != initialPIDNamespace {
+		return 0, &UnsupportedError{"host pid namespace", "a process id means nothing in the agent's own",
+			"run the agent in the host's pid namespace (hostPID: true), or name a cgroup"}
 	}
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
@@ -125,3 +179,11 @@ func processOf(pid int) (uint32, error) {
 
 // initialPIDNamespace is PROC_PID_INIT_INO of include/linux/proc_ns.h.
 const initialPIDNamespace = "pid:[4026531836]"
+
+func ownPIDNamespace() string {
+	ns, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return ns
+}

@@ -70,30 +70,35 @@ static __always_inline void add(struct thread_state *s, __u32 state, __u64 ns)
 		s->ns[state] += ns;
 }
 
-/* Ends the current state at now. The throttled part of a wait comes first. */
-static __always_inline void close_state(struct task_struct *p, struct thread_state *s, __u64 now, bool fresh)
+/*
+ * Ends the current state at the moment. The throttled part of a wait comes first.
+ * Another CPU's clock may have been some nanoseconds ahead of this one's.
+ */
+static __always_inline void close_state(struct task_struct *p, struct thread_state *s, const struct moment *m, bool fresh)
 {
-	__u64 since = s->since;
+	__u64 since = s->since, now = m->now;
 
+	if (now <= since)
+		return;
 	if (s->state == RUN_QUEUE) {
 		__u64 until = since + throttled_part(p, s, now, fresh);
 
-		s->ns[THROTTLED] += span(since, until);
-		s->ns[RUN_QUEUE] += span(until, now);
+		s->ns[THROTTLED] += span(m, since, until);
+		s->ns[RUN_QUEUE] += span(m, until, now);
 	} else {
-		add(s, s->state, span(since, now));
+		add(s, s->state, span(m, since, now));
 	}
 	s->since = now;
 }
 
-static __always_inline void fill_record(struct task_struct *p, struct thread_state *s, struct record *r, __u64 now)
+static __always_inline void fill_record(struct task_struct *p, struct thread_state *s, struct record *r, const struct moment *m)
 {
 	__u64 from = p->start_time;
 
 	r->start = from;
 	if (s->joined > from)
 		from = s->joined;
-	r->wall = span(from, now);
+	r->wall = span(m, from, m->now);
 	r->cgroup = task_group_id(p);
 	__builtin_memcpy(r->ns, s->ns, sizeof(r->ns));
 	r->tid = p->pid;
@@ -117,7 +122,7 @@ static __always_inline void add_ended(struct record *r)
 }
 
 /* The thread's last switch: nothing follows. */
-static __always_inline void end_thread(struct task_struct *p, struct thread_state *s, __u64 now)
+static __always_inline void end_thread(struct task_struct *p, struct thread_state *s, const struct moment *m)
 {
 	struct record r = {.kind = ENDED}, *slot;
 	__u32 i;
@@ -125,10 +130,10 @@ static __always_inline void end_thread(struct task_struct *p, struct thread_stat
 	if (s->done)
 		return;
 	s->done = 1;
-	if (now < window_start)
+	if (m->now < m->start)
 		return;
-	fill_record(p, s, &r, now);
-	if (now > window_end)
+	fill_record(p, s, &r, m);
+	if (m->now > m->end)
 		r.kind = LIVING;
 	i = __sync_fetch_and_add(&ended_count, 1);
 	slot = bpf_map_lookup_elem(&ended_threads, &i);
@@ -175,18 +180,19 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	__u64 now = bpf_ktime_get_ns();
+	struct moment m = at(now);
 	struct thread_state *s;
 
 	if (!clock_offset)
 		clock_offset = queue_clock(prev->se.cfs_rq) - now;
-	count_holder(prev, now);
+	count_holder(prev, &m);
 	s = tracked_or_moved(prev, now);
 	if (s) {
 		__u32 state = prev->__state;
 
-		close_state(prev, s, now, true);
+		close_state(prev, s, &m, true);
 		if (state & TASK_DEAD)
-			end_thread(prev, s, now);
+			end_thread(prev, s, &m);
 		else if (preempt || !state) /* a signal that stops a wait also leaves state 0 */
 			begin_wait(prev, s, now, true);
 		else
@@ -194,7 +200,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	}
 	s = tracked_or_moved(next, now);
 	if (s) {
-		close_state(next, s, now, true);
+		close_state(next, s, &m, true);
 		s->state = ON_CPU;
 	}
 	return 0;
@@ -206,10 +212,10 @@ int BPF_PROG(on_wakeup, struct task_struct *p)
 	struct thread_state *s = tracked(p);
 
 	if (s && s->state >= IO) {
-		__u64 now = bpf_ktime_get_ns();
+		struct moment m = at(bpf_ktime_get_ns());
 
-		close_state(p, s, now, true);
-		begin_wait(p, s, now, true);
+		close_state(p, s, &m, true);
+		begin_wait(p, s, m.now, true);
 	}
 	return 0;
 }
@@ -219,7 +225,7 @@ SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(on_wakeup_new, struct task_struct *p)
 {
 	struct thread_state *s;
-	__u64 now;
+	struct moment m;
 
 	inherit_target(p);
 	if (!in_target(p))
@@ -227,11 +233,11 @@ int BPF_PROG(on_wakeup_new, struct task_struct *p)
 	s = track(p);
 	if (!s)
 		return 0;
-	now = bpf_ktime_get_ns();
+	m = at(bpf_ktime_get_ns());
 	s->state = SLEEP;
 	s->since = p->start_time;
-	close_state(p, s, now, true);
-	begin_wait(p, s, now, true);
+	close_state(p, s, &m, true);
+	begin_wait(p, s, m.now, true);
 	return 0;
 }
 
@@ -293,16 +299,16 @@ static __always_inline void write_running(struct bpf_iter__task *ctx, struct tas
 }
 
 /*
- * Closes a copy of the thread's ledger at now. The thread may be switching on
+ * Closes a copy of the thread's ledger at the moment. The thread may be switching on
  * another CPU meanwhile; a copy that does not add up was torn.
  */
-static __always_inline bool close_copy(struct task_struct *p, struct thread_state *s, struct record *r, __u64 now)
+static __always_inline bool close_copy(struct task_struct *p, struct thread_state *s, struct record *r, const struct moment *m)
 {
 	struct thread_state copy = *s;
 	__u64 sum = 0;
 
-	close_state(p, &copy, now, false);
-	fill_record(p, &copy, r, now);
+	close_state(p, &copy, m, false);
+	fill_record(p, &copy, r, m);
 	for (int i = 0; i < NUM_STATES; i++)
 		sum += r->ns[i];
 	return sum == r->wall;
@@ -315,7 +321,7 @@ int end_threads(struct bpf_iter__task *ctx)
 	struct task_struct *p = ctx->task;
 	struct record r = {.kind = LIVING};
 	struct thread_state *s;
-	__u64 now;
+	struct moment m;
 
 	if (!p)
 		return 0;
@@ -324,8 +330,8 @@ int end_threads(struct bpf_iter__task *ctx)
 	s = tracked(p);
 	if (!s || s->done)
 		return 0;
-	now = bpf_ktime_get_ns();
-	if (!close_copy(p, s, &r, now) && !close_copy(p, s, &r, now) && !close_copy(p, s, &r, now))
+	m = at(bpf_ktime_get_ns());
+	if (!close_copy(p, s, &r, &m) && !close_copy(p, s, &r, &m) && !close_copy(p, s, &r, &m))
 		count_lost();
 	if (!bpf_seq_write(ctx->meta->seq, &r, sizeof(r)))
 		s->done = 1;

@@ -30,11 +30,12 @@ type Options struct {
 	Duration time.Duration // 0: until ctx ends
 	Cgroups  []string      // directories to move into before any load is made
 	CPUs     []int         // pin to these; empty: anywhere
+	Dir      string        // io: on which file system
 }
 
 // DefaultOptions burns one CPU until stopped.
 func DefaultOptions() Options {
-	return Options{Mode: "burn", Threads: 1, On: 10 * time.Millisecond, Off: 10 * time.Millisecond}
+	return Options{Mode: "burn", Threads: 1, On: 10 * time.Millisecond, Off: 10 * time.Millisecond, Dir: os.TempDir()}
 }
 
 // Summary is what was done, printed as one line of JSON at the end.

@@ -40,6 +40,7 @@ func parse(args []string, stderr io.Writer) (Options, error) {
 	fs.DurationVar(&o.On, "on", o.On, "bursty: time busy")
 	fs.DurationVar(&o.Off, "off", o.Off, "bursty: time asleep")
 	fs.DurationVar(&o.Duration, "duration", o.Duration, "end after this long; 0: at SIGTERM")
+	fs.StringVar(&o.Dir, "dir", o.Dir, "io: write to the file system of this directory")
 	fs.Func("cgroup", "move into this cgroup directory first; may be repeated", func(dir string) error {
 		o.Cgroups = append(o.Cgroups, dir)
 		return nil

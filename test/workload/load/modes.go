@@ -1,6 +1,7 @@
 package load
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -30,6 +31,8 @@ var modes = map[string]func(*worker){
 	"sleep":  (*worker).sleep,
 	"futex":  (*worker).futex,
 	"fork":   (*worker).fork,
+	"mmap":   (*worker).mmap,
+	"io":     (*worker).io,
 }
 
 // Modes lists the modes by name.
@@ -106,6 +109,38 @@ func (w *worker) fork() {
 		c.Env = []string{ExitEnv + "=1"}
 		if c.Run() == nil {
 			w.born.Add(1)
+		}
+	}
+}
+
+// mmap maps, fills and unmaps memory: its threads contend for the lock of the
+// process's address space.
+func (w *worker) mmap() {
+	const size = 1 << 20
+	for !w.stopped() {
+		m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+		if err == nil {
+			_ = unix.Munmap(m)
+		}
+	}
+}
+
+// io writes a block at a time straight to the disk below Dir and waits for it.
+func (w *worker) io() {
+	f, err := unix.Open(w.Dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_DIRECT|unix.O_DSYNC, 0o600)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "workload: opening a file for direct I/O:", err)
+		return
+	}
+	defer unix.Close(f)
+	const block = 4096
+	buf, err := unix.Mmap(-1, 0, block, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return
+	}
+	for i := int64(0); !w.stopped(); i++ {
+		if _, err := unix.Pwrite(f, buf, i%1024*block); err != nil {
+			return
 		}
 	}
 }

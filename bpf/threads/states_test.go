@@ -1,0 +1,134 @@
+package threads
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+)
+
+func TestStates(t *testing.T) {
+	want := []incident.State{
+		onCPU: incident.OnCPU, runQueue: incident.RunQueue, throttled: incident.Throttled, io_: incident.IO,
+		kernelLock: incident.KernelLock, userLock: incident.UserLock, sleep: incident.Sleep,
+	}
+	if got := incident.States(); !slices.Equal(got, want) || len(got) != NumStates {
+		t.Fatalf("the probe's states are %v, incident.States() is %v", want, got)
+	}
+}
+
+// A fixed set of threads must account for threads x window, whatever they do.
+func TestLedgerAddsUp(t *testing.T) {
+	const window = 2 * time.Second
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"bursty", []string{"-mode", "bursty", "-threads", "3", "-on", "3ms", "-off", "5ms"}},
+		{"sleeping", []string{"-mode", "sleep", "-threads", "5"}},
+		{"waiting in futex", []string{"-mode", "futex", "-threads", "3"}},
+		{"burning", []string{"-mode", "burn", "-threads", "4"}},
+		{"locking in the kernel", []string{"-mode", "mmap", "-threads", "3"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := start(t, c.args...)
+			time.Sleep(300 * time.Millisecond) // Go's own threads are up
+			before := w.threadCount()
+			s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, window))
+			if after := w.threadCount(); after != before {
+				t.Logf("the runtime went from %d to %d threads", before, after)
+				if s.threads < before || s.threads > after {
+					t.Errorf("saw %d threads", s.threads)
+				}
+				return
+			}
+			if want := float64(before) * millis(window); s.threads != before || !near(s.wall, want, 0.01, 0) {
+				t.Errorf("saw %d threads with %.0f ms, there were %d with %.0f", s.threads, s.wall, before, want)
+			}
+		})
+	}
+}
+
+// Threads and processes that are born and die inside the window: the CPU time the
+// kernel bills them for at their end is the ledger's.
+func TestBornAndEnded(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		options  Options
+		overflow bool
+	}{
+		{"recorded one by one", DefaultOptions(), false},
+		{"more than there are records", Options{MaxEnded: 16, MaxGroups: 64}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := probe(t)
+			if c.overflow {
+				var err error
+				if p, err = Load(c.options); err != nil {
+					t.Fatal(err)
+				}
+				defer p.Close()
+			}
+			g := newGroup(t)
+			w := make(chan *workload, 1)
+			time.AfterFunc(300*time.Millisecond, func() {
+				w <- start(t, "-mode", "fork", "-threads", "2", "-duration", "1s", "-cgroup", g.Path)
+			})
+			r := measureWith(t, p, g.target(), 2500*time.Millisecond)
+			did := (<-w).wait()
+			s := ledger(t, r)
+			if !near(s.state[onCPU], did.CPUMS, 0.05, 10) {
+				t.Errorf("on CPU for %.1f ms, the kernel billed %.1f", s.state[onCPU], did.CPUMS)
+			}
+			if int64(s.threads) < did.Born {
+				t.Errorf("saw %d threads, %d came and went", s.threads, did.Born)
+			}
+			if !near(total64(s), s.wall, 0.01, 0) {
+				t.Errorf("states add up to %.1f of %.1f ms", total64(s), s.wall)
+			}
+			if got := len(r.Ended) > 0; got != c.overflow {
+				t.Errorf("threads beyond the records: %v", r.Ended)
+			}
+			if c.overflow && len(r.Threads) > 16 {
+				t.Errorf("%d threads recorded one by one", len(r.Threads))
+			}
+			for _, th := range r.Threads {
+				if !th.Ended {
+					t.Errorf("thread %d %s ended, and counts as living", th.TID, th.Comm)
+				}
+			}
+		})
+	}
+}
+
+func total64(s sums) (sum float64) {
+	for _, v := range s.state {
+		sum += v
+	}
+	return sum
+}
+
+func TestFutexIsUserLock(t *testing.T) {
+	w := start(t, "-mode", "futex", "-threads", "3")
+	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	if s.state[userLock] < 3*950 {
+		t.Errorf("three threads wait in futex(2) for a second: user_lock %.0f ms", s.state[userLock])
+	}
+}
+
+func TestSleepIsSleep(t *testing.T) {
+	w := start(t, "-mode", "sleep", "-threads", "3")
+	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	if s.state[sleep] < 3*950 {
+		t.Errorf("three threads sleep for a second: sleep %.0f ms", s.state[sleep])
+	}
+}
+
+func TestContendedKernelLock(t *testing.T) {
+	w := start(t, "-mode", "mmap", "-threads", "4")
+	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	if s.state[kernelLock] < 100 {
+		t.Errorf("four threads fight for one address space: kernel_lock %.0f ms", s.state[kernelLock])
+	}
+}

@@ -1,0 +1,123 @@
+package threads
+
+import (
+	"testing"
+	"time"
+)
+
+const window = 2 * time.Second
+
+// account compares the busiest thread with the kernel's own throttled time of a
+// group whose threads are all on one CPU: while the group is throttled, so is the
+// thread. (The runtime's own threads are throttled in turn, for less.)
+func account(t *testing.T, g *group, target Target) (busiest sums) {
+	t.Helper()
+	before := g.throttledMS()
+	r := measure(t, target, window)
+	kernel := g.throttledMS() - before
+	ledger(t, r)
+	for _, th := range r.Threads {
+		if ms(th.StateNS[onCPU]) > busiest.state[onCPU] {
+			busiest = sums{threads: 1, wall: ms(th.WallNS)}
+			for i, ns := range th.StateNS {
+				busiest.state[i] = ms(ns)
+			}
+		}
+	}
+	t.Logf("the busiest: %v; the kernel says throttled for %.0f ms", busiest, kernel)
+	// A period may end between the window and the reading of cpu.stat.
+	if !near(busiest.state[throttled], kernel, 0.1, 120) {
+		t.Errorf("throttled for %.0f ms, the kernel says %.0f", busiest.state[throttled], kernel)
+	}
+	return busiest
+}
+
+func TestThrottled(t *testing.T) {
+	g := newGroup(t).quota(0.3)
+	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	if s := account(t, g, g.target()); s.state[throttled] < 0.25*millis(window) {
+		t.Errorf("throttled for %.0f ms with a quota of 0.3 CPU", s.state[throttled])
+	}
+}
+
+func TestThrottledInSeveralThreads(t *testing.T) {
+	g := newGroup(t).quota(0.4)
+	start(t, "-mode", "burn", "-threads", "4", "-cgroup", g.Path)
+	s := ledger(t, measure(t, g.target(), window))
+	// Four threads want CPU all the time and get 0.4 together.
+	if !near(s.state[onCPU], 0.4*millis(window), 0.2, 0) {
+		t.Errorf("on CPU for %.0f ms with a quota of 0.4 CPU", s.state[onCPU])
+	}
+	if s.state[throttled] < 1.5*millis(window) {
+		t.Errorf("throttled for %.0f ms in four threads", s.state[throttled])
+	}
+}
+
+// A pod's limit is above its containers.
+func TestParentQuotaThrottlesChild(t *testing.T) {
+	parent := newGroup(t).quota(0.3)
+	child := parent.child("container")
+	start(t, "-mode", "burn", "-cgroup", child.Path, "-cpus", "0")
+	if s := account(t, parent, child.target()); s.state[throttled] < 0.25*millis(window) {
+		t.Errorf("throttled for %.0f ms with a quota of 0.3 CPU above", s.state[throttled])
+	}
+}
+
+func TestNeighbourOfThrottledIsNot(t *testing.T) {
+	g, neighbour := newGroup(t).quota(0.2), newGroup(t)
+	start(t, "-mode", "burn", "-threads", "2", "-cgroup", g.Path)
+	start(t, "-mode", "burn", "-cgroup", neighbour.Path)
+	s := ledger(t, measure(t, neighbour.target(), window))
+	if s.state[throttled] != 0 {
+		t.Errorf("no quota, and throttled for %.1f ms", s.state[throttled])
+	}
+}
+
+// Throttled and saturated at once: both are true, and neither is the other.
+func TestThrottledOnSaturatedCPU(t *testing.T) {
+	g, noise := newGroup(t).quota(0.3), newGroup(t)
+	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	start(t, "-mode", "burn", "-threads", "2", "-cgroup", noise.Path, "-cpus", "0")
+	s := account(t, g, g.target())
+	if s.state[throttled] < 0.1*millis(window) || s.state[runQueue] < 0.1*millis(window) {
+		t.Errorf("throttled %.0f ms, run queue %.0f ms: both should be there", s.state[throttled], s.state[runQueue])
+	}
+}
+
+// A quota that the group cannot reach, because others hold the CPU.
+func TestQuotaNotReachedOnSaturatedCPU(t *testing.T) {
+	g, noise := newGroup(t).quota(0.95), newGroup(t)
+	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	start(t, "-mode", "burn", "-threads", "3", "-cgroup", noise.Path, "-cpus", "0")
+	s := account(t, g, g.target())
+	if s.state[throttled] > 0.01*millis(window) {
+		t.Errorf("throttled for %.1f ms by a quota it does not reach", s.state[throttled])
+	}
+	if s.state[runQueue] < 0.25*millis(window) {
+		t.Errorf("run queue %.0f ms on a CPU with three others", s.state[runQueue])
+	}
+}
+
+func TestHoldersNameTheNeighbour(t *testing.T) {
+	g, noise := newGroup(t), newGroup(t)
+	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	w := start(t, "-mode", "burn", "-threads", "3", "-cgroup", noise.Path, "-cpus", "0")
+	r := measure(t, g.target(), window)
+	s := ledger(t, r)
+	held := map[uint64]float64{}
+	for _, h := range r.Holders {
+		held[h.CgroupID] = ms(h.OnCPUNS)
+	}
+	if !near(held[g.id()], s.state[onCPU], 0.01, 1) {
+		t.Errorf("the target held CPUs for %.1f ms and was on them for %.1f", held[g.id()], s.state[onCPU])
+	}
+	noiseSums := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, window))
+	if !near(held[noise.id()], noiseSums.state[onCPU], 0.25, 0) {
+		t.Errorf("the neighbour held CPUs for %.1f ms, in the next window for %.1f", held[noise.id()], noiseSums.state[onCPU])
+	}
+	for _, th := range r.Threads {
+		if th.CgroupID != g.id() {
+			t.Errorf("thread %d is of cgroup %d, not %d", th.TID, th.CgroupID, g.id())
+		}
+	}
+}
