@@ -111,7 +111,7 @@ func (c choice) podURL(ctx context.Context, node string) (string, error) {
 			unfit = fmt.Sprintf("; pod %s is %s", pod.Name, why)
 			continue
 		}
-		return where.Scheme + "://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(where.Port)), nil
+		return "https://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(where.Port)), nil
 	}
 	return "", obstacle(fmt.Sprintf("no agent is ready on node %s (namespace %s, selector %s)%s", node, where.Namespace, where.Selector, unfit))
 }

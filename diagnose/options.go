@@ -54,7 +54,6 @@ type Options struct {
 type AgentPods struct {
 	Namespace string
 	Selector  string // label selector
-	Scheme    string // http or https
 	Port      int
 }
 

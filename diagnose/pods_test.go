@@ -139,7 +139,7 @@ func TestAgentPods(t *testing.T) {
 					query = r.URL.Path + " " + r.URL.Query().Get("labelSelector") + " " + r.URL.Query().Get("fieldSelector")
 					return 200, corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, Items: []corev1.Pod{*c.pod}}
 				})
-				o.AgentPods = &AgentPods{Namespace: "kmend", Selector: "app=kmend-agent", Scheme: "https", Port: 9791}
+				o.AgentPods = &AgentPods{Namespace: "kmend", Selector: "app=kmend-agent", Port: 9791}
 				o.Dial = func(url string) (Measurer, error) {
 					if url != c.url {
 						t.Errorf("dialled %s; want %s", url, c.url)

@@ -1,11 +1,52 @@
 package main
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/kmend/kmend/internal/app"
+)
 
 // serveCmd is `kmend serve`.
 type serveCmd struct {
-	Config string `short:"c" type:"path" env:"KMEND_CONFIG" help:"The configuration file."`
+	Config    string     `short:"c" type:"path" env:"KMEND_CONFIG" placeholder:"FILE" help:"kmend.yaml; without it: standalone on 127.0.0.1:9790, changing nothing."`
+	DataDir   string     `env:"KMEND_DATA_DIR" placeholder:"DIR" help:"Directory of the database, in place of the configuration's dataDir."`
+	LogLevel  slog.Level `default:"info" env:"KMEND_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
+	LogFormat string     `default:"text" enum:"text,json" env:"KMEND_LOG_FORMAT" help:"text or json (${default})."`
 }
 
 // Run serves until ctx ends.
-func (c *serveCmd) Run(ctx context.Context, out *output) error { return nil }
+func (c *serveCmd) Run(ctx context.Context, out *output) error {
+	config, err := c.config()
+	if err != nil {
+		return fmt.Errorf("reading the configuration:\n%w", err)
+	}
+	server, err := app.New(ctx, config, app.Options{Version: buildOf(version).Version, Logger: c.logger(out.Stderr)})
+	if err != nil {
+		return fmt.Errorf("starting: %w", err)
+	}
+	return server.Run(ctx)
+}
+
+func (c *serveCmd) config() (config app.Config, err error) {
+	if c.Config == "" {
+		config, err = app.Default()
+	} else {
+		config, err = app.Load(c.Config)
+	}
+	if err == nil && c.DataDir != "" {
+		config.DataDir, err = filepath.Abs(c.DataDir)
+	}
+	return config, err
+}
+
+func (c *serveCmd) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

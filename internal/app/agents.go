@@ -1,0 +1,102 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/kmend/kmend/diagnose"
+	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/kmend/kmend/incident"
+)
+
+// patience is how long a busy agent is asked again.
+const patience = 15 * time.Second
+
+// asker is what an agent in this process and one across the network have in common.
+type asker interface {
+	Measure(ctx context.Context, r agent.Request, progress func(agent.Progress)) (incident.Measurement, error)
+}
+
+// measurer makes a diagnose.Measurer of an agent: diagnose does not know the
+// agent's package, which links the probes.
+type measurer struct{ asker }
+
+func (m measurer) Measure(ctx context.Context, target incident.Target, window time.Duration, progress func(string)) (incident.Measurement, error) {
+	got, err := m.asker.Measure(ctx, agent.Request{Target: target, Window: window}, func(p agent.Progress) { progress(p.Message) })
+	if errors.Is(err, agent.ErrBusy) {
+		err = busy{err}
+	}
+	return got, err
+}
+
+// busy is an error that diagnose understands, with the agent's words.
+type busy struct{ error }
+
+func (b busy) Unwrap() []error { return []error{b.error, diagnose.ErrBusy} }
+
+// localAgent is the agent of this process; why says why there is none.
+func (a *App) localAgent(node string) (local *agent.Agent, why string) {
+	if !a.config.Agents.Local {
+		return nil, "agents.local is false"
+	}
+	o := agent.DefaultOptions()
+	o.NodeName, o.Version, o.Logger, o.Registerer = node, a.opts.Version, a.log, a.registry
+	local, err := agent.New(o)
+	if err != nil {
+		a.log.Error("this node is not measured", "error", err)
+		return nil, err.Error()
+	}
+	a.stops.add("local agent", func(context.Context) error { return local.Close() })
+	return local, ""
+}
+
+// capable says what the local agent cannot do on this kernel.
+func capable(local *agent.Agent) func(context.Context) error {
+	return func(ctx context.Context) error {
+		c, err := local.Capabilities(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range c.Probes {
+			if p.Status != incident.ProbeOK {
+				err = errors.Join(err, fmt.Errorf("probe %s: %s", p.Name, p.Reason))
+			}
+		}
+		return err
+	}
+}
+
+// diagnoser joins the agents, local and remote, and the cluster.
+func (a *App) diagnoser(node string, cluster kubernetes.Interface) (*diagnose.Diagnoser, error) {
+	c := a.config.Agents
+	o := diagnose.DefaultOptions()
+	o.NodeName, o.Kubernetes, o.Margin, o.Patience = node, cluster, c.Timeout.D(), patience
+	o.Logger, o.Metrics = a.log, diagnose.NewMetrics(a.registry)
+	local, why := a.localAgent(node)
+	if local != nil {
+		o.Local = measurer{local}
+		a.checks = append(a.checks, check{name: "agent", run: capable(local)})
+	}
+	o.LocalAbsent = why
+	o.Static = map[string]string{}
+	for _, s := range c.Static {
+		o.Static[s.Node] = s.URL
+	}
+	if p := c.Kubernetes; p != nil {
+		o.AgentPods = &diagnose.AgentPods{Namespace: p.Namespace, Selector: p.Selector, Port: p.Port}
+	}
+	o.Dial = func(url string) (diagnose.Measurer, error) {
+		co := agent.DefaultClientOptions()
+		co.URL, co.CAFile, co.TokenFile, co.ServerName, co.Timeout = url, c.CAFile, c.TokenFile, c.ServerName, c.Timeout.D()
+		client, err := agent.NewClient(co)
+		if err != nil {
+			return nil, err
+		}
+		return measurer{client}, nil
+	}
+	return diagnose.New(o)
+}

@@ -1,0 +1,187 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// incidents is where the API reads.
+type incidents interface {
+	Get(ctx context.Context, id string) (incident.Incident, error)
+	List(ctx context.Context, f store.Filter) ([]incident.Incident, error)
+}
+
+// answerer takes a person's answer to a plan.
+type answerer interface {
+	Approve(ctx context.Context, a incident.Approval) error
+}
+
+// api is /api/v1.
+type api struct {
+	log       *slog.Logger
+	doors     doors
+	incidents incidents
+	answers   answerer
+}
+
+// list is the answer of GET /api/v1/incidents.
+type list struct {
+	APIVersion string              `json:"apiVersion"`
+	Kind       string              `json:"kind"`
+	Items      []incident.Incident `json:"items"`
+}
+
+const (
+	defaultLimit     = 50
+	maxApprovalBytes = 4 << 10
+)
+
+func (a api) routes(r chi.Router) {
+	r.With(a.doors.readers).Get("/incidents", a.list)
+	r.With(a.doors.readers).Get("/incidents/{id}", a.get)
+	r.Post("/incidents/{id}/approve", a.approve)
+}
+
+func (a api) list(w http.ResponseWriter, r *http.Request) {
+	f, err := filter(r.URL.Query())
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	items, err := a.incidents.List(r.Context(), f)
+	if err != nil {
+		a.trouble(w, r, err)
+		return
+	}
+	reply(w, http.StatusOK, list{incident.APIVersion, "IncidentList", items})
+}
+
+// filter reads the query of a list.
+func filter(q url.Values) (store.Filter, error) {
+	f := store.Filter{Limit: defaultLimit, Before: q.Get("before"), Phase: incident.Phase(q.Get("phase"))}
+	for name := range q {
+		if !slices.Contains([]string{"limit", "open", "phase", "before"}, name) {
+			return f, fmt.Errorf("parameter %q is not known; allowed: limit, open, phase, before", name)
+		}
+	}
+	var err error
+	if v := q.Get("limit"); v != "" {
+		if f.Limit, err = strconv.Atoi(v); err != nil || f.Limit < 1 || f.Limit > store.MaxList {
+			return f, fmt.Errorf("limit is %q; want a whole number from 1 to %d", v, store.MaxList)
+		}
+	}
+	if v := q.Get("open"); v != "" {
+		if f.Open, err = strconv.ParseBool(v); err != nil {
+			return f, fmt.Errorf("open is %q; want true or false", v)
+		}
+	}
+	if f.Phase != "" && !slices.Contains(incident.Phases(), f.Phase) {
+		return f, fmt.Errorf("phase is %q; want one of %v", f.Phase, incident.Phases())
+	}
+	return f, nil
+}
+
+func (a api) get(w http.ResponseWriter, r *http.Request) {
+	inc, err := a.incidents.Get(r.Context(), chi.URLParam(r, "id"))
+	if err != nil {
+		a.trouble(w, r, err)
+		return
+	}
+	reply(w, http.StatusOK, inc)
+}
+
+// answer is the body of POST /api/v1/incidents/{id}/approve.
+type answer struct {
+	Approve *bool  `json:"approve"`
+	Plan    string `json:"plan"`
+}
+
+func (a api) approve(w http.ResponseWriter, r *http.Request) {
+	by := a.doors.who(r)
+	if by == "" {
+		a.notApprover(w, r)
+		return
+	}
+	body, status, err := readAnswer(w, r)
+	if err != nil {
+		fail(w, status, err.Error())
+		return
+	}
+	approval := incident.Approval{Incident: chi.URLParam(r, "id"), Plan: body.Plan, Approve: *body.Approve, By: by, At: time.Now().UTC()}
+	if err := a.answers.Approve(r.Context(), approval); err != nil {
+		a.trouble(w, r, err)
+		return
+	}
+	a.log.Info("plan answered", "incident", approval.Incident, "by", by, "approve", approval.Approve)
+	reply(w, http.StatusOK, approval)
+}
+
+// notApprover says what is missing: a token at all, or the right to approve.
+func (a api) notApprover(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case len(a.doors.approvers) == 0:
+		fail(w, http.StatusForbidden, "nobody may approve: the server's configuration lists no approvers")
+	case r.Header.Get("Authorization") != "" && a.doors.mayRead(r) && a.doors.reader != nil:
+		fail(w, http.StatusForbidden, "this token may read and not approve; use an approver's")
+	default:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="kmend approvers"`)
+		fail(w, http.StatusUnauthorized, "missing or wrong token; send an approver's as Authorization: Bearer TOKEN (kmend: --token-file)")
+	}
+}
+
+func readAnswer(w http.ResponseWriter, r *http.Request) (answer, int, error) {
+	var body answer
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return body, http.StatusUnsupportedMediaType, errors.New("want Content-Type application/json")
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxApprovalBytes))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(&body)
+	if err == nil {
+		if _, more := dec.Token(); more != io.EOF {
+			err = errors.New("something follows the JSON object")
+		}
+	}
+	switch {
+	case err != nil:
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return body, http.StatusRequestEntityTooLarge, fmt.Errorf("the body has more than %d bytes", maxApprovalBytes)
+		}
+		return body, http.StatusBadRequest, fmt.Errorf(`want {"approve": true|false, "plan": DIGEST}: %w`, err)
+	case body.Approve == nil:
+		return body, http.StatusBadRequest, errors.New("approve is missing; want true or false")
+	case body.Plan == "":
+		return body, http.StatusBadRequest, errors.New("plan is missing; want the digest of the plan that was shown")
+	}
+	return body, 0, nil
+}
+
+// trouble answers for an error of the stages: what the store refuses is the
+// caller's to know, what is broken is the operator's.
+func (a api) trouble(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		fail(w, http.StatusNotFound, fmt.Sprintf("no incident %q", chi.URLParam(r, "id")))
+	case store.Refused(err):
+		fail(w, http.StatusConflict, err.Error())
+	default:
+		a.log.Error("request not answered", "path", r.URL.Path, "error", err)
+		w.Header().Set("Retry-After", "5")
+		fail(w, http.StatusServiceUnavailable, "the storage does not answer; try again later")
+	}
+}

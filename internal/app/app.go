@@ -1,0 +1,177 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/respond"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// Options are what the program says and the configuration does not.
+type Options struct {
+	Version string
+	Logger  *slog.Logger
+}
+
+// App is a wired server: New made it, Run runs it once.
+type App struct {
+	config    Config
+	opts      Options
+	log       *slog.Logger
+	registry  *prometheus.Registry
+	stops     cleanups
+	checks    []check
+	responder *respond.Responder
+	started   atomic.Bool
+	listener  net.Listener
+	server    *http.Server
+}
+
+// New opens and wires everything, and listens: a caller's connection waits until
+// Run answers. After an error everything is closed again.
+func New(ctx context.Context, c Config, opts Options) (_ *App, err error) {
+	a := &App{config: c, opts: opts, log: opts.Logger, registry: prometheus.NewRegistry()}
+	a.stops.log = a.log
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.stops.run(context.WithoutCancel(ctx)))
+		}
+	}()
+	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, path := range c.exposed() {
+		a.log.Warn("every user of this machine may read a secret; run chmod o-r on it", "file", path)
+	}
+	if a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("listening: %w; set listen to an address that is free", err)
+	}
+	a.stops.add("listener", func(context.Context) error { return closed(a.listener.Close()) })
+	return a, a.wire(ctx)
+}
+
+// wire makes the stages in the order of the flow.
+func (a *App) wire(ctx context.Context) error {
+	db, err := store.Open(ctx, filepath.Join(a.config.DataDir, "kmend.db"))
+	if err != nil {
+		return fmt.Errorf("%w; dataDir is where it is", err)
+	}
+	a.stops.add("store", func(context.Context) error { return db.Close() })
+	node, err := a.config.nodeName()
+	if err != nil {
+		return err
+	}
+	cluster, err := a.config.cluster(a.opts.Version)
+	if err != nil {
+		return err
+	}
+	a.checks = []check{
+		{"storage", true, writable(a.config.DataDir)},
+		{"responder", true, func(context.Context) error {
+			if !a.started.Load() {
+				return errors.New("open incidents are being taken up")
+			}
+			return nil
+		}},
+	}
+	diagnoser, err := a.diagnoser(node, cluster)
+	if err != nil {
+		return err
+	}
+	executor, err := a.executor(node, cluster)
+	if err != nil {
+		return err
+	}
+	planner, err := a.planner(executor.Specs())
+	if err != nil {
+		return fmt.Errorf("loading runbooks: %w", err)
+	}
+	guard, err := a.guard()
+	if err != nil {
+		return fmt.Errorf("loading policies: %w", err)
+	}
+	o := respond.DefaultOptions()
+	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guard, executor
+	o.Notifier, o.TargetOf, o.Logger, o.Metrics = notifier{a.log}, a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
+	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
+	o.MeasureTimeout = patience + 2*a.config.Agents.Timeout.D() + apiTimeout
+	if a.responder, err = respond.New(o); err != nil {
+		return err
+	}
+	h, err := a.router(a.responder, db)
+	if err != nil {
+		return err
+	}
+	a.server = newServer(h, a.log)
+	return nil
+}
+
+// Addr is where the server listens.
+func (a *App) Addr() net.Addr { return a.listener.Addr() }
+
+// Run takes up open incidents, serves until ctx ends, and stops everything in
+// the opposite order of its making. Only the first call runs.
+func (a *App) Run(ctx context.Context) error {
+	stopping := context.WithoutCancel(ctx)
+	serving := make(chan error, 1)
+	go func() { serving <- a.server.Serve(a.listener) }()
+	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
+	err := a.responder.Start(ctx)
+	a.stops.add("responder", a.responder.Stop)
+	if err == nil {
+		a.started.Store(true)
+		a.log.Info("serving", "address", a.Addr().String(), "version", a.opts.Version, "dryRun", a.config.DryRun, "dataDir", a.config.DataDir)
+		select {
+		case <-ctx.Done():
+			a.log.Info("stopping")
+		case err = <-serving:
+			err = fmt.Errorf("serving HTTP: %w", err)
+		}
+	}
+	a.started.Store(false)
+	return errors.Join(err, a.stops.run(stopping))
+}
+
+// Stop closes an App that New made and Run never ran.
+func (a *App) Stop(ctx context.Context) error { return a.stops.run(ctx) }
+
+// shutdown lets requests under way end.
+func (a *App) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopLimit-time.Second)
+	defer cancel()
+	if err := a.server.Shutdown(ctx); err != nil {
+		return errors.Join(err, a.server.Close())
+	}
+	return nil
+}
+
+// closed forgets that a listener was closed already, by the server it belonged to.
+func closed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// notifier tells the operator's log how an incident ended.
+type notifier struct{ log *slog.Logger }
+
+func (n notifier) Notify(ctx context.Context, inc incident.Incident) error {
+	cause := ""
+	if inc.Diagnosis != nil {
+		f, _ := inc.Diagnosis.RootCause()
+		cause = string(f.Cause)
+	}
+	n.log.InfoContext(ctx, "incident closed", "incident", inc.ID, "target", inc.Target.String(), "outcome", inc.Outcome, "cause", cause, "reason", inc.Reason)
+	return nil
+}

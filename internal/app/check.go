@@ -1,0 +1,235 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/secret"
+)
+
+// problem is what is wrong with one field, beyond what its type says.
+type problem struct {
+	path    []string
+	message string
+}
+
+// checker collects problems.
+type checker []problem
+
+// at notes a problem; path is the field's with dots.
+func (c *checker) at(path, format string, args ...any) {
+	*c = append(*c, problem{strings.Split(path, "."), fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) duration(path string, d incident.Duration, low, high time.Duration) {
+	if d.D() < low || d.D() > high {
+		c.at(path, "%s is %s; want %s to %s", path, d, low, high)
+	}
+}
+
+// secret checks the file of a secret, and returns what it holds.
+func (c *checker) secret(path, file string) string {
+	f, err := secret.Open(file)
+	if err != nil {
+		c.at(path, "%s: %v", path, err)
+		return ""
+	}
+	v, err := f.Value()
+	if err != nil {
+		c.at(path, "%s: %v", path, err)
+	}
+	return v
+}
+
+func (c *checker) exists(path, file string) {
+	if _, err := os.Stat(file); err != nil {
+		c.at(path, "%s: %v", path, err)
+	}
+}
+
+// problems checks every field that its type does not check.
+func (c Config) problems() []problem {
+	var k checker
+	c.checkDoors(&k)
+	c.checkApprovers(&k)
+	c.checkLabels(&k)
+	c.checkAgents(&k)
+	k.duration("approvalExpiry", c.ApprovalExpiry, time.Second, 24*time.Hour)
+	k.duration("diagnose.window", c.Diagnose.Window, 500*time.Millisecond, time.Minute)
+	k.duration("agents.timeout", c.Agents.Timeout, time.Second, 5*time.Minute)
+	for i, p := range c.Runbooks {
+		k.exists(fmt.Sprintf("runbooks.%d", i), p)
+	}
+	for i, p := range c.Policies {
+		k.exists(fmt.Sprintf("policies.%d", i), p)
+	}
+	if !c.Kubernetes.Enabled && c.Kubernetes.Kubeconfig != "" {
+		k.at("kubernetes.kubeconfig", "kubernetes.kubeconfig is set and kubernetes.enabled is not; set enabled: true, or remove it")
+	}
+	if c.Kubernetes.Kubeconfig != "" {
+		k.exists("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
+	}
+	return k
+}
+
+// checkDoors checks the address and who may come in by it. What others can reach
+// must ask for credentials.
+func (c Config) checkDoors(k *checker) {
+	local, err := loopback(c.Listen)
+	if err != nil {
+		k.at("listen", "listen is %q: %v; want HOST:PORT, for example 127.0.0.1:9790", c.Listen, err)
+		return
+	}
+	w := c.Webhook
+	if w.BearerTokenFile != "" {
+		k.secret("webhook.bearerTokenFile", w.BearerTokenFile)
+	}
+	if w.BasicAuth != nil {
+		k.secret("webhook.basicAuth.passwordFile", w.BasicAuth.PasswordFile)
+	}
+	if c.API.TokenFile != "" {
+		k.secret("api.tokenFile", c.API.TokenFile)
+	}
+	if local {
+		return
+	}
+	if w.BearerTokenFile == "" && w.BasicAuth == nil {
+		k.at("listen", "listen is %q, which other machines can reach, and the webhook takes alerts from anybody; set webhook.bearerTokenFile or webhook.basicAuth, or listen on 127.0.0.1", c.Listen)
+	}
+	if c.API.TokenFile == "" {
+		k.at("listen", "listen is %q, which other machines can reach, and anybody may read the incidents; set api.tokenFile, or listen on 127.0.0.1", c.Listen)
+	}
+}
+
+// checkApprovers: each has a name and a token of its own, for who approved is
+// known by the token alone.
+func (c Config) checkApprovers(k *checker) {
+	names, tokens := map[string]bool{}, map[string]string{}
+	if c.API.TokenFile != "" {
+		if f, err := secret.Open(c.API.TokenFile); err == nil {
+			v, _ := f.Value() // its error is noted above
+			tokens[v] = "api.tokenFile"
+		}
+	}
+	for i, a := range c.Approvers {
+		field := fmt.Sprintf("approvers.%d", i)
+		if strings.ContainsFunc(a.Name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			k.at(field+".name", "approvers[%d].name holds control characters", i)
+		}
+		if names[a.Name] {
+			k.at(field+".name", "approvers[%d].name %q is there twice; each approver has a name of its own", i, a.Name)
+		}
+		names[a.Name] = true
+		token := k.secret(field+".tokenFile", a.TokenFile)
+		if other, taken := tokens[token]; taken && token != "" {
+			k.at(field+".tokenFile", "approvers[%d].tokenFile holds the same token as %s; who approves is known by the token, so each has its own", i, other)
+		}
+		tokens[token] = fmt.Sprintf("approvers[%d].tokenFile", i)
+	}
+}
+
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+
+func (c Config) checkLabels(k *checker) {
+	l := c.Diagnose.Labels
+	for _, list := range []struct {
+		field  string
+		labels []string
+	}{{"namespace", l.Namespace}, {"pod", l.Pod}, {"container", l.Container}, {"node", l.Node}, {"cgroup", l.Cgroup}, {"pid", l.PID}, {"unit", l.Unit}} {
+		for i, name := range list.labels {
+			if !labelName.MatchString(name) {
+				k.at(fmt.Sprintf("diagnose.labels.%s.%d", list.field, i), "diagnose.labels.%s[%d] is %q; want a label name: letters, digits and _", list.field, i, name)
+			}
+		}
+	}
+}
+
+func (c Config) checkAgents(k *checker) {
+	a := c.Agents
+	if a.CAFile != "" {
+		k.exists("agents.caFile", a.CAFile)
+	}
+	if a.TokenFile != "" {
+		k.secret("agents.tokenFile", a.TokenFile)
+	}
+	seen := map[string]bool{}
+	for i, s := range a.Static {
+		field := fmt.Sprintf("agents.static.%d", i)
+		if seen[s.Node] {
+			k.at(field+".node", "agents.static[%d].node %q is there twice", i, s.Node)
+		}
+		seen[s.Node] = true
+		u, err := url.Parse(s.URL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+			k.at(field+".url", "agents.static[%d].url is %q; want http://HOST:PORT or https://HOST:PORT", i, s.URL)
+			continue
+		}
+		if local, err := loopback(u.Host); u.Scheme == "http" && (err != nil || !local) {
+			k.at(field+".url", "agents.static[%d].url is %q: the token would cross the network unencrypted; use https, http is for 127.0.0.1:PORT only", i, s.URL)
+		}
+	}
+	if p := a.Kubernetes; p != nil {
+		if !c.Kubernetes.Enabled {
+			k.at("agents.kubernetes", "agents.kubernetes needs the Kubernetes API; set kubernetes.enabled: true")
+		}
+		if _, err := labels.Parse(p.Selector); err != nil {
+			k.at("agents.kubernetes.selector", "agents.kubernetes.selector is %q: %v", p.Selector, err)
+		}
+		if problem := namespaceName(p.Namespace); problem != "" {
+			k.at("agents.kubernetes.namespace", "agents.kubernetes.namespace is %q: %s", p.Namespace, problem)
+		}
+	}
+	if !a.Local && len(a.Static) == 0 && a.Kubernetes == nil {
+		k.at("agents.local", "agents.local is false and no other agents are configured: nothing could be measured; set agents.static or agents.kubernetes, or local: true")
+	}
+}
+
+func namespaceName(s string) string {
+	return strings.Join(validation.IsDNS1123Label(s), "; ")
+}
+
+// loopback reports whether only this machine can reach an address.
+func loopback(address string) (bool, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false, err
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return false, fmt.Errorf("port %q is not a number from 0 to 65535", port)
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true, nil
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback(), nil
+}
+
+// exposed are the secret files that every user of the machine may read.
+func (c Config) exposed() []string {
+	files := []string{c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile}
+	if b := c.Webhook.BasicAuth; b != nil {
+		files = append(files, b.PasswordFile)
+	}
+	for _, a := range c.Approvers {
+		files = append(files, a.TokenFile)
+	}
+	return slices.DeleteFunc(files, func(path string) bool {
+		if path == "" {
+			return true
+		}
+		f, err := secret.Open(path)
+		return err != nil || !f.Exposed()
+	})
+}

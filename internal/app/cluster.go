@@ -1,0 +1,47 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	client "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// apiTimeout bounds one request to the Kubernetes API.
+const apiTimeout = 10 * time.Second
+
+// cluster is the client of the Kubernetes API, nil when it is not configured. It
+// connects when it is used: an API server that is down does not keep kmend from
+// starting.
+func (c Config) cluster(version string) (client.Interface, error) {
+	if !c.Kubernetes.Enabled {
+		return nil, nil
+	}
+	conf, err := c.Kubernetes.rest()
+	if err != nil {
+		return nil, err
+	}
+	conf.Timeout, conf.UserAgent, conf.QPS, conf.Burst = apiTimeout, "kmend/"+version, 50, 100
+	k, err := client.NewForConfig(conf)
+	if err != nil {
+		return nil, fmt.Errorf("making the client of the Kubernetes API: %w", err)
+	}
+	return k, nil
+}
+
+func (k Kubernetes) rest() (*rest.Config, error) {
+	if k.Kubeconfig == "" {
+		conf, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("using the pod's service account: %w; outside a cluster set kubernetes.kubeconfig", err)
+		}
+		return conf, nil
+	}
+	conf, err := clientcmd.BuildConfigFromFlags("", k.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("reading kubernetes.kubeconfig %s: %w", k.Kubeconfig, err)
+	}
+	return conf, nil
+}

@@ -1,0 +1,230 @@
+package app
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/kmend/kmend/diagnose"
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/document"
+)
+
+// Config is kmend.yaml. docs/configuration.md explains every field.
+type Config struct {
+	APIVersion string `json:"apiVersion" jsonschema:"enum=kmend.dev/v1"`
+	Kind       string `json:"kind" jsonschema:"enum=Config"`
+
+	Listen  string `json:"listen,omitempty" jsonschema_description:"HOST:PORT to serve HTTP on."`
+	DataDir string `json:"dataDir,omitempty" jsonschema:"minLength=1" jsonschema_description:"Directory of the database."`
+	Cluster string `json:"cluster,omitempty" jsonschema:"maxLength=253" jsonschema_description:"Name of the cluster that this kmend serves."`
+	DryRun  bool   `json:"dryRun,omitempty" jsonschema_description:"Nothing is changed, whatever a policy allows. Default true."`
+
+	Webhook        Webhook           `json:"webhook,omitempty"`
+	API            API               `json:"api,omitempty"`
+	Approvers      []Approver        `json:"approvers,omitempty" jsonschema:"maxItems=1000"`
+	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
+
+	Diagnose   Diagnose   `json:"diagnose,omitempty"`
+	Agents     Agents     `json:"agents,omitempty"`
+	Kubernetes Kubernetes `json:"kubernetes,omitempty"`
+
+	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
+	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
+}
+
+// Webhook configures /webhook/alertmanager.
+type Webhook struct {
+	BearerTokenFile  string     `json:"bearerTokenFile,omitempty"`
+	BasicAuth        *BasicAuth `json:"basicAuth,omitempty"`
+	MaxBodyBytes     int64      `json:"maxBodyBytes,omitempty" jsonschema:"minimum=1024,maximum=67108864"`
+	MaxOpenIncidents int        `json:"maxOpenIncidents,omitempty" jsonschema:"minimum=1,maximum=100000"`
+}
+
+// BasicAuth is a name and the file of its password.
+type BasicAuth struct {
+	Username     string `json:"username" jsonschema:"minLength=1,pattern=^[^:]+$"`
+	PasswordFile string `json:"passwordFile" jsonschema:"minLength=1"`
+}
+
+// API configures reading incidents.
+type API struct {
+	TokenFile string `json:"tokenFile,omitempty"`
+}
+
+// Approver is a person, or a program, that may answer for plans.
+type Approver struct {
+	Name      string `json:"name" jsonschema:"minLength=1,maxLength=100"`
+	TokenFile string `json:"tokenFile" jsonschema:"minLength=1"`
+}
+
+// Diagnose configures what is measured.
+type Diagnose struct {
+	Window incident.Duration `json:"window,omitempty" jsonschema_description:"How long a target is measured: 500ms to 60s."`
+	Labels Labels            `json:"labels,omitempty"`
+}
+
+// Labels says which labels name a target; of each list the first that an alert has.
+type Labels struct {
+	Namespace []string `json:"namespace,omitempty" jsonschema:"minItems=1"`
+	Pod       []string `json:"pod,omitempty" jsonschema:"minItems=1"`
+	Container []string `json:"container,omitempty" jsonschema:"minItems=1"`
+	Node      []string `json:"node,omitempty" jsonschema:"minItems=1"`
+	Cgroup    []string `json:"cgroup,omitempty" jsonschema:"minItems=1"`
+	PID       []string `json:"pid,omitempty" jsonschema:"minItems=1"`
+	Unit      []string `json:"unit,omitempty" jsonschema:"minItems=1"`
+	Exporters []string `json:"exporters,omitempty"`
+}
+
+// Agents says who measures.
+type Agents struct {
+	Local      bool              `json:"local,omitempty" jsonschema_description:"Measure targets on this node in this process. Default true."`
+	NodeName   string            `json:"nodeName,omitempty" jsonschema_description:"This node's name; default its host name."`
+	Static     []StaticAgent     `json:"static,omitempty"`
+	Kubernetes *AgentPods        `json:"kubernetes,omitempty"`
+	CAFile     string            `json:"caFile,omitempty"`
+	ServerName string            `json:"serverName,omitempty"`
+	TokenFile  string            `json:"tokenFile,omitempty"`
+	Timeout    incident.Duration `json:"timeout,omitempty" jsonschema_description:"How much longer than the window an agent may take: 1s to 5m."`
+}
+
+// StaticAgent is one agent at a fixed place.
+type StaticAgent struct {
+	Node string `json:"node" jsonschema:"minLength=1,maxLength=253"`
+	URL  string `json:"url" jsonschema:"minLength=1"`
+}
+
+// AgentPods says where the DaemonSet of the agents is.
+type AgentPods struct {
+	Namespace string `json:"namespace" jsonschema:"minLength=1,maxLength=63"`
+	Selector  string `json:"selector" jsonschema:"minLength=1"`
+	Port      int    `json:"port,omitempty" jsonschema:"minimum=1,maximum=65535"`
+}
+
+// Kubernetes says how to reach the cluster's API.
+type Kubernetes struct {
+	Enabled    bool   `json:"enabled,omitempty"`
+	Kubeconfig string `json:"kubeconfig,omitempty" jsonschema_description:"Empty: the service account of the pod that kmend runs in."`
+}
+
+// What agents that are pods have in common.
+const (
+	DefaultAgentPort  = 9791          // where kmend-agent listens
+	DefaultServerName = "kmend-agent" // in their certificates, for their addresses come and go
+)
+
+// DefaultConfig is standalone on localhost, changing nothing.
+func DefaultConfig() Config {
+	m := diagnose.DefaultMapping()
+	return Config{
+		APIVersion:     incident.APIVersion,
+		Kind:           "Config",
+		Listen:         "127.0.0.1:9790",
+		DataDir:        "/var/lib/kmend",
+		DryRun:         true,
+		Webhook:        Webhook{MaxBodyBytes: 4 << 20, MaxOpenIncidents: 1000},
+		ApprovalExpiry: incident.Duration(15 * time.Minute),
+		Diagnose: Diagnose{
+			Window: incident.Duration(3 * time.Second),
+			Labels: Labels{Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Node: m.Node, Cgroup: m.Cgroup, PID: m.PID, Unit: m.Unit, Exporters: m.Exporters},
+		},
+		Agents: Agents{Local: true, Timeout: incident.Duration(10 * time.Second)},
+	}
+}
+
+// Load reads and checks the configuration at path. Relative paths in it are
+// taken from the file's directory. The errors carry file, line, column and the
+// source line.
+func Load(path string) (Config, error) {
+	docs, err := document.Read(path)
+	if err != nil {
+		return Config{}, err
+	}
+	return decode(docs, filepath.Dir(path))
+}
+
+// Default is DefaultConfig, checked for this machine.
+func Default() (Config, error) {
+	c := DefaultConfig()
+	for _, p := range c.problems() {
+		return Config{}, fmt.Errorf("the configuration's defaults: %s", p.message)
+	}
+	return c, nil
+}
+
+func decode(docs []*document.Document, dir string) (Config, error) {
+	doc := docs[0]
+	if len(docs) > 1 {
+		return Config{}, docs[1].Root.Errorf("a second document; a configuration is one")
+	}
+	schema, err := document.SchemaOf(Config{})
+	if err != nil {
+		return Config{}, err
+	}
+	if errs := schema.Check(doc.Root, ""); len(errs) > 0 {
+		return Config{}, errs
+	}
+	c := DefaultConfig()
+	if err := doc.Decode(&c); err != nil {
+		return Config{}, err
+	}
+	c.resolve(dir)
+	var errs document.Errors
+	for _, p := range c.problems() {
+		node, _ := doc.Root.At(p.path...)
+		errs = append(errs, node.Errorf("%s", p.message))
+	}
+	if len(errs) > 0 {
+		return Config{}, errs
+	}
+	return c, nil
+}
+
+// resolve makes relative paths absolute, from the directory of the file that names
+// them, and fills in what depends on other fields.
+func (c *Config) resolve(dir string) {
+	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Kubernetes.Kubeconfig}
+	if b := c.Webhook.BasicAuth; b != nil {
+		paths = append(paths, &b.PasswordFile)
+	}
+	for i := range c.Approvers {
+		paths = append(paths, &c.Approvers[i].TokenFile)
+	}
+	for _, list := range [][]string{c.Runbooks, c.Policies} {
+		for i := range list {
+			paths = append(paths, &list[i])
+		}
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	if p := c.Agents.Kubernetes; p != nil {
+		if p.Port == 0 {
+			p.Port = DefaultAgentPort
+		}
+		if c.Agents.ServerName == "" {
+			c.Agents.ServerName = DefaultServerName
+		}
+	}
+}
+
+// nodeName is this node's name.
+func (c Config) nodeName() (string, error) {
+	if c.Agents.NodeName != "" {
+		return c.Agents.NodeName, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("naming this node: %w; set agents.nodeName", err)
+	}
+	return name, nil
+}
+
+// mapping is the label mapping that the configuration asks for.
+func (c Config) mapping() diagnose.Mapping {
+	l := c.Diagnose.Labels
+	return diagnose.Mapping{Cluster: c.Cluster, Namespace: l.Namespace, Pod: l.Pod, Container: l.Container, Node: l.Node, Cgroup: l.Cgroup, PID: l.PID, Unit: l.Unit, Exporters: l.Exporters}
+}

@@ -1,0 +1,82 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/respond"
+	"github.com/kmend/kmend/internal/store"
+	"github.com/kmend/kmend/webhook"
+)
+
+// receiver translates between the webhook and the responder, which do not know
+// each other.
+type receiver struct{ responder *respond.Responder }
+
+func (r receiver) Ingest(ctx context.Context, n incident.Notification) error {
+	err := r.responder.Ingest(ctx, n)
+	if errors.Is(err, respond.ErrFull) {
+		return fmt.Errorf("%w: %w", webhook.ErrFull, err)
+	}
+	return err
+}
+
+// router makes every route of the server.
+func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handler, error) {
+	door, err := newDoors(a.config, a.log)
+	if err != nil {
+		return nil, err
+	}
+	hook, err := a.webhook(receiver{responder})
+	if err != nil {
+		return nil, err
+	}
+	r := chi.NewRouter()
+	r.Use(recovered(a.log), guarded)
+	r.Handle("/webhook/alertmanager", hook)
+	r.Get("/healthz", healthy)
+	r.Get("/readyz", ready(a.checks))
+	r.Handle("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry}))
+	r.Route("/api/v1", api{a.log, door, db, responder}.routes)
+	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID and /api/v1/incidents/ID/approve")
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")
+	})
+	return r, nil
+}
+
+func (a *App) webhook(in webhook.Ingester) (http.Handler, error) {
+	c := a.config.Webhook
+	o := webhook.DefaultOptions()
+	o.BearerTokenFile, o.MaxBodyBytes, o.Logger, o.Metrics = c.BearerTokenFile, c.MaxBodyBytes, a.log, webhook.NewMetrics(a.registry)
+	if c.BasicAuth != nil {
+		o.BasicUsername, o.BasicPasswordFile = c.BasicAuth.Username, c.BasicAuth.PasswordFile
+	}
+	h, err := webhook.NewAlertmanager(in, o)
+	if err == nil && c.BearerTokenFile == "" && c.BasicAuth == nil {
+		h = named(h)
+	}
+	return h, err
+}
+
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

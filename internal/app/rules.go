@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	client "k8s.io/client-go/kubernetes"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/policies"
+	"github.com/kmend/kmend/remediate"
+	"github.com/kmend/kmend/remediate/action"
+	"github.com/kmend/kmend/remediate/action/cgroup"
+	"github.com/kmend/kmend/remediate/action/kubernetes"
+	"github.com/kmend/kmend/runbooks"
+)
+
+// executor has every action, those that this configuration cannot carry out
+// among them: a runbook that names one is right, and its plan says what is missing.
+func (a *App) executor(node string, cluster client.Interface) (*remediate.Executor, error) {
+	quota, err := cgroup.NewSetCPUQuota(cgroup.Options{Node: node})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the cgroup action: %w", err)
+	}
+	var resize action.Action = absent{"kubernetes.resize_cpu", &kubernetes.Params{}, "the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml"}
+	if cluster != nil {
+		if resize, err = kubernetes.NewResizeCPU(cluster, kubernetes.DefaultOptions()); err != nil {
+			return nil, fmt.Errorf("preparing the kubernetes action: %w", err)
+		}
+	}
+	e, err := remediate.New(quota, resize)
+	if err != nil {
+		return nil, fmt.Errorf("registering actions: %w", err)
+	}
+	return e.Counted(remediate.NewMetrics(a.registry)), nil
+}
+
+// planner loads the runbooks.
+func (a *App) planner(specs []remediate.Spec) (*runbooks.Set, error) {
+	known := make([]runbooks.ActionSpec, len(specs))
+	for i, s := range specs {
+		known[i] = runbooks.ActionSpec(s)
+	}
+	if len(a.config.Runbooks) == 0 {
+		return runbooks.Builtin(known)
+	}
+	return runbooks.Load(a.config.Runbooks, known)
+}
+
+// guard loads the policies.
+func (a *App) guard() (*policies.Set, error) {
+	set, err := policies.Builtin()
+	if len(a.config.Policies) > 0 {
+		set, err = policies.Load(a.config.Policies)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return set.WithDryRun(a.config.DryRun), nil
+}
+
+// absent stands for an action that cannot be carried out here.
+type absent struct {
+	name   string
+	params any
+	why    string
+}
+
+func (a absent) Name() string { return a.name }
+func (a absent) Params() any  { return a.params }
+
+func (a absent) Preview(context.Context, incident.Target, map[string]any) (incident.Preview, error) {
+	return incident.Preview{}, errors.New(a.why)
+}
+
+func (a absent) Apply(context.Context, incident.Target, incident.Step) (incident.Execution, error) {
+	return incident.Execution{}, errors.New(a.why)
+}
+
+func (a absent) Undo(context.Context, incident.Target, incident.Step, incident.Execution) (incident.Execution, error) {
+	return incident.Execution{}, errors.New(a.why)
+}
