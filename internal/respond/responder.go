@@ -66,12 +66,16 @@ func (r *Responder) Start(ctx context.Context) error {
 		return errors.New("starting the responder: it was started before")
 	}
 	life := context.WithoutCancel(ctx) // the engine cancels its workflows for good when its context ends
+	db, err := r.Store.DB()
+	if err != nil {
+		return err
+	}
 	engine, err := dbos.NewContext(life, dbos.Config{
-		AppName: "kmend", SQLiteSystemDB: r.Store.DB(), ApplicationVersion: flowVersion, ExecutorID: r.ExecutorID,
+		AppName: "kmend", SQLiteSystemDB: db, ApplicationVersion: flowVersion, ExecutorID: r.ExecutorID,
 		EnablePatching: true, AdminServer: false, Logger: slog.New(atLeast{slog.LevelWarn, r.Logger.Handler()}),
 	})
 	if err != nil {
-		return fmt.Errorf("preparing the workflow engine: %w", err)
+		return errors.Join(fmt.Errorf("preparing the workflow engine: %w", err), db.Close())
 	}
 	dbos.RegisterWorkflow(engine, r.Respond, dbos.WithWorkflowName(flowName))
 	r.started = time.Now()

@@ -55,8 +55,9 @@ type Store struct {
 	write   *writer
 	writers *sql.DB // one connection, held by write
 	readers *sql.DB
-	shared  *sql.DB // for the workflow engine, same file
 	lock    *os.File
+	path    string
+	busy    time.Duration
 	close   sync.Once
 }
 
@@ -76,7 +77,7 @@ func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err e
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	s := &Store{}
+	s := &Store{path: path, busy: busy}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -96,20 +97,23 @@ func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err e
 		return nil, err
 	}
 	s.readers.SetMaxOpenConns(4)
-	// DBOS upgrades read transactions to writes: they must be immediate, or
-	// SQLite answers BUSY without waiting. It relies on foreign keys.
-	if s.shared, err = connect(path, busy, "_txlock=immediate"); err != nil {
-		return nil, err
-	}
-	s.shared.SetMaxOpenConns(8)
-	s.shared.SetMaxIdleConns(8)
 	s.write, err = newWriter(context.WithoutCancel(ctx), s.writers)
 	return s, err
 }
 
-// DB is a handle on the same file for the workflow engine: WAL, synchronous=FULL,
-// foreign keys, immediate transactions. The store closes it.
-func (s *Store) DB() *sql.DB { return s.shared }
+// DB is a new handle on the same file for the workflow engine, which closes it
+// when it is shut down: WAL, synchronous=FULL, foreign keys, and immediate
+// transactions, because the engine reads before it writes and SQLite would answer
+// BUSY to that without waiting.
+func (s *Store) DB() (*sql.DB, error) {
+	db, err := connect(s.path, s.busy, "_txlock=immediate")
+	if err != nil {
+		return nil, fmt.Errorf("opening database %s for the workflow engine: %w", s.path, err)
+	}
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(8)
+	return db, nil
+}
 
 // Close waits for the writes that run and closes the file.
 func (s *Store) Close() error {
@@ -118,7 +122,7 @@ func (s *Store) Close() error {
 		if s.write != nil {
 			errs = append(errs, s.write.stop())
 		}
-		for _, db := range []*sql.DB{s.readers, s.shared, s.writers} {
+		for _, db := range []*sql.DB{s.readers, s.writers} {
 			if db != nil {
 				errs = append(errs, db.Close())
 			}

@@ -1,0 +1,154 @@
+package respond
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+func TestApproved(t *testing.T) {
+	t.Parallel()
+	d := &stages{decide: askPerson}
+	b := start(t, d)
+	b.ingest(firing("/a"))
+	inc := b.awaiting()
+	digest := inc.Plan.Digest()
+
+	for _, bad := range []struct {
+		a    incident.Approval
+		want error
+	}{
+		{incident.Approval{Incident: inc.ID, Plan: "another", Approve: true, By: "ada"}, store.ErrPlanChanged},
+		{incident.Approval{Incident: "nothing", Plan: digest, Approve: true, By: "ada"}, store.ErrNotFound},
+	} {
+		if err := b.Approve(t.Context(), bad.a); !errors.Is(err, bad.want) {
+			t.Errorf("Approve(%+v) = %v, want %v", bad.a, err, bad.want)
+		}
+	}
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: true}); err == nil {
+		t.Error("an answer of nobody was taken")
+	}
+	clicked := time.Now()
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: true, By: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: false, By: "bob"}); !errors.Is(err, store.ErrAnswered) && !errors.Is(err, store.ErrClosed) {
+		t.Errorf("the second answer: %v, want ErrAnswered", err)
+	}
+	inc = b.reported()
+	checkTimeline(t, inc)
+	if inc.Outcome != incident.Fixed || inc.Approval == nil || inc.Approval.By != "ada" {
+		t.Errorf("outcome %s, approval %+v", inc.Outcome, inc.Approval)
+	}
+	for _, e := range inc.Timeline {
+		if e.Kind == "intent" {
+			t.Logf("from the click to the first intent: %s", e.At.Sub(clicked))
+			if e.At.Sub(clicked) > 500*time.Millisecond {
+				t.Error("the click was slow to act")
+			}
+			break
+		}
+	}
+}
+
+func TestRejected(t *testing.T) {
+	t.Parallel()
+	b := start(t, &stages{decide: askPerson})
+	b.ingest(firing("/a"))
+	inc := b.awaiting()
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), By: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	if inc = b.reported(); inc.Outcome != incident.Denied || inc.Reason != "rejected by ada" || len(inc.Executions) > 0 {
+		t.Errorf("outcome %s (%s), %d executions", inc.Outcome, inc.Reason, len(inc.Executions))
+	}
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); !errors.Is(err, store.ErrAnswered) {
+		t.Errorf("an answer after the end: %v", err)
+	}
+}
+
+// What cannot be undone needs a person even where the guards allow it.
+func TestIrreversibleAsksAPerson(t *testing.T) {
+	t.Parallel()
+	d := &stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		p := twoSteps(inc)
+		p.Steps[1].Irreversible = true
+		return p, true, "", nil
+	}}
+	b := start(t, d)
+	b.ingest(firing("/a"))
+	inc := b.awaiting()
+	if got := inc.Decisions[0]; got.Effect != incident.RequireApproval {
+		t.Errorf("decision %+v", got)
+	}
+	for _, n := range d.notes() {
+		if strings.HasPrefix(n, "apply") {
+			t.Errorf("%s without an approval", n)
+		}
+	}
+}
+
+// An answer and the end of its time that come in the same moment: either the
+// answer is refused, or it is executed. Never acknowledged and dropped.
+func TestAnswerAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "kmend.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	const n = 24
+	b := startOn(t, s, &stages{decide: askPerson}, func(o *Options) { o.ApprovalExpiry = 500 * time.Millisecond; o.MaxDiagnoses, o.MaxDiagnosesPerNode = n, n })
+	for i := range n {
+		b.ingest(firing("/" + strings.Repeat("x", i+1)))
+	}
+	var wg sync.WaitGroup
+	var taken atomic.Int64
+	ids, err := s.OpenIDs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := sync.Map{}
+	for i, id := range ids {
+		wg.Go(func() {
+			for {
+				p, err := s.Progress(t.Context(), id)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if p.AnswerBy.IsZero() {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				time.Sleep(time.Until(p.AnswerBy) - time.Duration(i)*time.Millisecond)
+				err = b.Approve(t.Context(), incident.Approval{Incident: id, Plan: p.Plan.Digest(), Approve: true, By: "ada"})
+				if err == nil {
+					taken.Add(1)
+					acknowledged.Store(id, true)
+				}
+				return
+			}
+		})
+	}
+	wg.Wait()
+	for _, id := range ids {
+		for inc := (incident.Incident{}); !hasKind(inc, "notified"); time.Sleep(2 * time.Millisecond) {
+			if inc, err = s.Get(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			_, yes := acknowledged.Load(id)
+			if inc.Phase.Closed() && yes != (inc.Outcome == incident.Fixed) {
+				t.Fatalf("incident %s: acknowledged %v, outcome %s", id, yes, inc.Outcome)
+			}
+		}
+	}
+	t.Logf("%d of %d answers were in time", taken.Load(), n)
+}

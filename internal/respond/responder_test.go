@@ -1,0 +1,168 @@
+package respond
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+func TestOptions(t *testing.T) {
+	d := &stages{}
+	for _, tt := range []struct {
+		change func(*Options)
+		want   string
+	}{
+		{func(o *Options) { o.Guard = nil }, "Guard must be set"},
+		{func(o *Options) { o.Window = 0 }, "Window is 0s and must be more than 0"},
+		{func(o *Options) { o.QueueLimit = 0 }, "QueueLimit is 0 and must be at least 1"},
+		{func(o *Options) { o.ActDeadline = -time.Second }, "ActDeadline is -1s"},
+		{func(o *Options) { o.ExecutorID = "" }, "ExecutorID must be set"},
+	} {
+		o := options(&store.Store{}, d)
+		tt.change(&o)
+		if _, err := New(o); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("New() = %v, want %q", err, tt.want)
+		}
+	}
+	t.Setenv("DBOS__VMID", "x")
+	if _, err := New(options(&store.Store{}, d)); err == nil || !strings.Contains(err.Error(), "DBOS__VMID") {
+		t.Errorf("New() with DBOS__VMID = %v", err)
+	}
+}
+
+// Stop leaves no goroutine, waits for a change that is being made, and leaves
+// everything else for the next start.
+func TestStop(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	s, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "kmend.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	acting, stopped := make(chan struct{}), make(chan struct{})
+	d := &stages{apply: func(ctx context.Context, _ incident.Plan, i int) (incident.Execution, error) {
+		if i == 0 {
+			close(acting)
+			time.Sleep(100 * time.Millisecond)
+			return incident.Execution{Result: "applied"}, ctx.Err()
+		}
+		return incident.Execution{Result: "applied"}, nil
+	}}
+	o := options(s, d)
+	r, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ingest(t.Context(), firing("/a")); err != nil { // before Start: committed, and taken up by it
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err == nil {
+		t.Error("started twice")
+	}
+	<-acting
+	go func() {
+		defer close(stopped)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-stopped
+	if err := r.Ingest(context.Background(), firing("/b")); !errors.Is(err, ErrStopped) {
+		t.Errorf("Ingest after Stop: %v", err)
+	}
+	list, err := s.List(context.Background(), store.Filter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inc := list[0]; inc.Phase != incident.Executing || len(inc.Executions) != 1 || inc.Executions[0].Result != "applied" {
+		t.Errorf("after Stop: phase %s, executions %+v", inc.Phase, inc.Executions)
+	}
+
+	// Another process takes it up where this one stopped.
+	b := startOn(t, s, &stages{})
+	inc := b.reported()
+	checkTimeline(t, inc)
+	if got := strings.Join(b.d.notes(), ","); inc.Outcome != incident.Fixed || strings.Contains(got, "apply 0") || !strings.Contains(got, "apply 1") {
+		t.Errorf("outcome %s after the restart, which asked %s", inc.Outcome, got)
+	}
+	b.stop()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A workflow whose end was recorded while its incident is open (the disk was
+// full in the middle of it, say) is given a new run by the sweeper.
+func TestSweeperTakesUpAStrandedIncident(t *testing.T) {
+	t.Parallel()
+	d := &stages{}
+	b := start(t, d)
+	id := ""
+	{ // its workflow finds the incident occupied and ends at once
+		seeds := b.split(firing("/a"))
+		got, err := b.store.Ingest(t.Context(), seeds, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = got[0].ID
+		if !b.running.enter(id) {
+			t.Fatal("occupied")
+		}
+		if err := b.Responder.run(id, id); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+		b.running.leave(id)
+	}
+	inc := b.reported()
+	if inc.Outcome != incident.Fixed || inc.ID != id {
+		t.Errorf("outcome %s", inc.Outcome)
+	}
+}
+
+// An incident in the middle of which kmend was away for too long is not gone on
+// with, one that waits for a person is.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "kmend.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	d := &stages{decide: askPerson}
+	b := startOn(t, s, d)
+	b.ingest(firing("/a"))
+	waiting := b.awaiting()
+	b.stop()
+
+	soon := func(o *Options) { o.ActDeadline = time.Nanosecond }
+	b = startOn(t, s, &stages{decide: askPerson}, soon)
+	time.Sleep(100 * time.Millisecond)
+	if inc := b.only(); inc.Phase != incident.AwaitingApproval {
+		t.Fatalf("phase %s, outcome %s (%s)", inc.Phase, inc.Outcome, inc.Reason)
+	}
+	b.stop()
+
+	// The answer comes, and kmend is away before it acts on it.
+	if err := s.Approve(t.Context(), incident.Approval{Incident: waiting.ID, Plan: waiting.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	late := &stages{decide: askPerson}
+	b = startOn(t, s, late, soon)
+	inc := b.reported()
+	if inc.Outcome != incident.Interrupted || len(inc.Executions) > 0 || strings.Contains(strings.Join(late.notes(), ","), "apply") {
+		t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)
+	}
+}
