@@ -5,7 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	resources "k8s.io/component-helpers/resource"
+	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/kmend/kmend/remediate/action"
 )
@@ -41,7 +41,7 @@ func roomOn(node *corev1.Node, pods []corev1.Pod) room {
 		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 			continue
 		}
-		requests := resources.PodRequests(p, resources.PodResourcesOptions{UseStatusResources: true})
+		requests := helpers.PodRequests(p, helpers.PodResourcesOptions{UseStatusResources: true})
 		r.free -= requests.Cpu().MilliValue()
 	}
 	return r

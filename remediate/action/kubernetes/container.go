@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	resources "k8s.io/component-helpers/resource"
+	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/kmend/kmend/remediate/action"
 )
@@ -59,7 +59,7 @@ func resizable(pod *corev1.Pod, c corev1.Container, allowRestart bool) error {
 	if pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
 		return fmt.Errorf("pod %s is a static pod: its file on the node is what counts", ref(pod))
 	}
-	if resources.IsPodLevelResourcesSet(pod) {
+	if helpers.IsPodLevelResourcesSet(pod) {
 		return fmt.Errorf("pod %s has resources for the whole pod (spec.resources), which are not changed by kmend", ref(pod))
 	}
 	s := statusOf(pod, c.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -219,7 +220,7 @@ func (w *world) target(name string) incident.Target {
 	return incident.Target{Namespace: w.namespace, Pod: name}
 }
 
-// events are "TYPE ACTION: MESSAGE" of the events that kmend wrote on a pod.
+// events are "TYPE ACTION: MESSAGE" of the events that kmend wrote on a pod, sorted.
 func (w *world) events(pod *corev1.Pod) (out []string) {
 	w.Helper()
 	l, err := w.admin.CoreV1().Events(w.namespace).List(w.Context(), metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(pod.UID)})
@@ -230,6 +231,7 @@ func (w *world) events(pod *corev1.Pod) (out []string) {
 		}
 		out = append(out, e.Type+" "+e.Action+": "+e.Message)
 	}
+	slices.Sort(out)
 	return out
 }
 
