@@ -17,19 +17,19 @@ type Policy struct {
 	DryRun *bool `json:"dryRun,omitempty" jsonschema:"default=true" jsonschema_description:"Plans that a rule of this policy matches are shown and not carried out. Default true."`
 	// MaxAge is DefaultMaxAge when the file does not say.
 	MaxAge *incident.Duration `json:"maxEvidenceAge,omitempty" jsonschema_description:"Deny when the measurement is older than this: 1s to 24h. Of several policies the shortest counts. Default 30m."`
-	Rules  []Rule             `json:"rules" jsonschema:"minItems=1,maxItems=200" jsonschema_description:"All rules of all policies are asked; deny wins over require_approval\\, which wins over allow."`
+	Rules  []Rule             `json:"rules" jsonschema:"minItems=1,maxItems=200" jsonschema_description:"All rules of all policies are asked; deny wins over require_approval, which wins over allow."`
 }
 
 // Metadata names a document.
 type Metadata struct {
-	Name        string `json:"name" jsonschema:"pattern=^[a-z0-9]([a-z0-9-]*[a-z0-9])?$,maxLength=100" jsonschema_description:"Unique among the policies that are loaded: lower-case letters\\, digits and dashes."`
+	Name        string `json:"name" jsonschema:"pattern=^[a-z0-9]([a-z0-9-]*[a-z0-9])?$,maxLength=100" jsonschema_description:"Unique among the policies that are loaded: lower-case letters, digits and dashes."`
 	Description string `json:"description,omitempty" jsonschema:"maxLength=1000"`
 }
 
 // Rule decides about the plans that its condition matches.
 type Rule struct {
 	Name   string          `json:"name" jsonschema:"minLength=1,maxLength=100" jsonschema_description:"Unique within the policy."`
-	When   string          `json:"when,omitempty" jsonschema:"maxLength=8192" jsonschema_description:"A CEL expression over incident\\, alert\\, alerts\\, target\\, finding\\, diagnosis\\, plan and now. Without it the rule always matches. An expression that fails denies."`
+	When   string          `json:"when,omitempty" jsonschema:"maxLength=8192" jsonschema_description:"A CEL expression over incident, alert, alerts, target, finding, diagnosis, plan and now. Without it the rule always matches. An expression that fails denies."`
 	Decide incident.Effect `json:"decide" jsonschema:"enum=allow,enum=deny,enum=require_approval"`
 	Reason string          `json:"reason" jsonschema:"minLength=1,maxLength=500" jsonschema_description:"For the person who reads the decision."`
 }

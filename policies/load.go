@@ -92,7 +92,6 @@ func Schema() ([]byte, error) {
 		return nil, err
 	}
 	raw := s.Raw()
-	raw["$id"] = "https://kmend.dev/schema/v1/policy.schema.json"
 	raw["title"] = "kmend policy"
 	text, err := json.MarshalIndent(raw, "", "  ")
 	if err != nil {

@@ -34,14 +34,14 @@ type Runbook struct {
 
 // Metadata names a document.
 type Metadata struct {
-	Name        string `json:"name" jsonschema:"pattern=^[a-z0-9]([a-z0-9-]*[a-z0-9])?$,maxLength=100" jsonschema_description:"Unique among the runbooks that are loaded: lower-case letters\\, digits and dashes."`
+	Name        string `json:"name" jsonschema:"pattern=^[a-z0-9]([a-z0-9-]*[a-z0-9])?$,maxLength=100" jsonschema_description:"Unique among the runbooks that are loaded: lower-case letters, digits and dashes."`
 	Description string `json:"description,omitempty" jsonschema:"maxLength=1000"`
 }
 
 // Match says which diagnosis a runbook is for.
 type Match struct {
 	Cause incident.Cause `json:"cause" jsonschema_description:"The root cause: the first finding of a confirmed diagnosis."`
-	When  string         `json:"when,omitempty" jsonschema:"maxLength=8192" jsonschema_description:"A CEL expression over finding\\, target\\, alert\\, alerts\\, diagnosis and incident. Without it the cause is enough."`
+	When  string         `json:"when,omitempty" jsonschema:"maxLength=8192" jsonschema_description:"A CEL expression over finding, target, alert, alerts, diagnosis and incident. Without it the cause is enough."`
 }
 
 // Step is one action of a runbook.

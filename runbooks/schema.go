@@ -76,7 +76,6 @@ func Schema(actions []ActionSpec) ([]byte, error) {
 		return nil, err
 	}
 	raw := s.document.Raw()
-	raw["$id"] = "https://kmend.dev/schema/v1/runbook.schema.json"
 	raw["title"] = "kmend runbook"
 	step := property(raw, "steps")["items"].(map[string]any)
 	var rules []any
