@@ -60,6 +60,9 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	for _, p := range can.Probes {
 		logger.Info("probe", "name", p.Name, "status", p.Status, "reason", p.Reason)
 	}
+	if err := a.Warm(); err != nil { // it answers, and says so
+		logger.Warn("this node cannot be measured", "reason", err)
+	}
 
 	s := agent.DefaultServerOptions()
 	s.Listen, s.CertFile, s.KeyFile, s.TokenFile = c.Listen, c.TLSCert, c.TLSKey, c.TokenFile

@@ -165,6 +165,9 @@ func (s seen) others() (total float64, top []holder) {
 		own[g.CgroupID] += g.StateNS[0]
 	}
 	for _, h := range s.result.Holders {
+		if s.belongs(h.CgroupID) {
+			continue
+		}
 		ns := h.OnCPUNS - min(own[h.CgroupID], h.OnCPUNS)
 		if cpus := s.cpus(ns); cpus >= 0.001 {
 			total += cpus
@@ -177,6 +180,22 @@ func (s seen) others() (total float64, top []holder) {
 	return total, top[:min(len(top), topHolders)]
 }
 
+// belongs reports whether a group is the target's as a whole.
+func (s seen) belongs(id uint64) bool {
+	cpu, ok := s.window.node.CPU()
+	path := s.names[id]
+	if !ok || path == "" {
+		return false
+	}
+	for _, dir := range s.window.scope.what.Cgroups {
+		top, ok := cpu.Path(dir)
+		if ok && (path == top || strings.HasPrefix(path, strings.TrimSuffix(top, "/")+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
 func (s seen) cpus(ns uint64) float64 {
 	if s.result.Window <= 0 {
 		return 0
@@ -187,6 +206,9 @@ func (s seen) cpus(ns uint64) float64 {
 func (s seen) name(id uint64) string {
 	if path := s.names[id]; path != "" {
 		return path
+	}
+	if id == 0 {
+		return "other groups" // beyond those the probe can hold
 	}
 	return fmt.Sprintf("id:%d", id)
 }

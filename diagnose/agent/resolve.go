@@ -67,7 +67,11 @@ func (a *Agent) pod(ctx context.Context, n *cgroups.Node, t incident.Target) (in
 		if firstErr != nil {
 			return t, "", firstErr
 		}
-		return t, "", fmt.Errorf("looking up %s: %w", t, err)
+		err = fmt.Errorf("looking up %s: %w", t, err)
+		if ctx.Err() == nil && !errors.Is(err, cri.ErrNotFound) {
+			err = refuse(ErrUnsupported, "%s", err)
+		}
+		return t, "", err
 	}
 	t.PodUID, t.ContainerID = p.UID, p.ContainerID
 	dir, err := n.Pod(t.PodUID, t.ContainerID)

@@ -109,9 +109,9 @@ func queueing(f facts, beside bool) (incident.Finding, bool) {
 		Verdict:   incident.Confirmed,
 		Share:     f.share(queue),
 		Threshold: f.threshold(queueShare),
-		Evidence:  f.cite("on_cpu", "run_queue", "active", "active_threads", "cpus_allowed"),
-		Message: fmt.Sprintf("%d threads want %s: on CPU %s and queueing behind each other %s of %s ms",
-			max(f.threads, 1), plural(f.cpus, "CPU"), ms(on), ms(queue), ms(f.active)),
+		Evidence:  f.cite("on_cpu", "run_queue", "active", "cpus_allowed"),
+		Message: fmt.Sprintf("%s threads want %s: on CPU %s and queueing behind each other %s of %s ms",
+			about(want), plural(f.cpus, "CPU"), ms(on), ms(queue), ms(f.active)),
 	}
 	if !beside {
 		fd.Share = f.share(on + queue)
@@ -167,8 +167,8 @@ func (f facts) busiest() (on float64, name string) {
 	return on, name
 }
 
-// waiting is a doubt: waits for a CPU that neither others nor the target's own
-// threads explain.
+// waiting is a doubt: waits for a CPU over the threshold of which no cause has
+// enough of a part.
 func waiting(f facts, unexplained float64) (incident.Finding, bool) {
 	if !f.over(unexplained, saturatedShare) {
 		return incident.Finding{}, false
@@ -176,7 +176,7 @@ func waiting(f facts, unexplained float64) (incident.Finding, bool) {
 	return incident.Finding{
 		Verdict: incident.Inconclusive,
 		Share:   f.share(unexplained),
-		Message: fmt.Sprintf("waited %s of %s ms for a CPU%s, which is not explained by others, who hold %s of %s, nor by its own threads, %s active on average: bursts, or an affinity",
+		Message: fmt.Sprintf("waited %s of %s ms for a CPU%s, which neither others nor its own threads explain: others held %s of %s, %s of its threads were active on average",
 			ms(unexplained), ms(f.active), f.inThreads(), about(f.others), plural(f.cpus, "CPU"), about(f.active/f.window)),
 		Evidence: f.cite("run_queue", "active", "cpu_others"),
 	}, true

@@ -92,7 +92,8 @@ func (n *Node) groupOf(m Mount, pid int) (string, bool) {
 	return "", false
 }
 
-// Process checks that pid is a process, and not one of the threads of another.
+// Process checks that pid is a living process, and not one of the threads of
+// another. One that has ended and waits for its parent is gone.
 func (n *Node) Process(pid int) error {
 	b, err := os.ReadFile(filepath.Join(n.proc, strconv.Itoa(pid), "status"))
 	if pid <= 0 || gone(err) {
@@ -102,6 +103,9 @@ func (n *Node) Process(pid int) error {
 		return fmt.Errorf("reading process %d: %w", pid, err)
 	}
 	for line := range strings.Lines(string(b)) {
+		if state, ok := strings.CutPrefix(line, "State:"); ok && strings.IndexAny(strings.TrimSpace(state), "ZX") == 0 {
+			return missing("process %d has ended", pid)
+		}
 		if tgid, ok := strings.CutPrefix(line, "Tgid:"); ok {
 			if tgid = strings.TrimSpace(tgid); tgid != strconv.Itoa(pid) {
 				return missing("%d is a thread of process %s; name the process", pid, tgid)

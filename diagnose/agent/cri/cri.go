@@ -69,7 +69,7 @@ func find(socket string) (string, error) {
 	if socket != "" {
 		path := strings.TrimPrefix(socket, "unix://")
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("container runtime socket %s: %w", path, err)
+			return "", fmt.Errorf("no container runtime socket: %w; name the right one with --cri-socket or CONTAINER_RUNTIME_ENDPOINT", err)
 		}
 		return path, nil
 	}

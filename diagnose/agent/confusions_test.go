@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/diagnose/cause"
+	"github.com/kmend/kmend/incident"
+)
+
+// The weights of a target and of a neighbour with more threads than CPUs: the
+// target gets 43% of a CPU that both want.
+const targetWeight, noisyWeight = 16384, 43418
+
+func burners(n string) []string { return []string{"-mode", "burn", "-threads", n} }
+
+// TestThresholds runs each cause and each confusion on the real kernel and prints
+// the figures that diagnose/cause/thresholds.go is set by.
+func TestThresholds(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		target []string // arguments of the workload
+		weight int
+		quota  float64
+		noisy  bool
+		want   []incident.Cause // all of them and no other; none: clean
+	}{
+		{"throttled alone", burners("1"), 262144, 0.3, false, []incident.Cause{incident.CPUThrottled}},
+		{"throttled on a saturated machine", burners("1"), targetWeight, 0.25, true, []incident.Cause{incident.CPUThrottled, incident.CPUSaturated}},
+		{"quota not reached on a saturated machine", burners("1"), targetWeight, 0.9, true, []incident.Cause{incident.CPUSaturated}},
+		{"no quota on a saturated machine", burners("1"), targetWeight, 0, true, []incident.Cause{incident.CPUSaturated}},
+		{"busy loop", burners("1"), 262144, 0, false, []incident.Cause{incident.CPUBusy}},
+		{"busy loop under its quota", burners("1"), 262144, 1.5, false, []incident.Cause{incident.CPUBusy}},
+		{"more threads than CPUs", burners("8"), 262144, 0, false, []incident.Cause{incident.CPUBusy}},
+		{"two threads on one CPU", append(burners("2"), "-cpus", "1"), 262144, 0, false, []incident.Cause{incident.CPUBusy}},
+		{"asleep", []string{"-mode", "sleep", "-threads", "4"}, 1024, 0, false, nil},
+		{"asleep on a saturated machine", []string{"-mode", "sleep", "-threads", "4"}, 1024, 0, true, nil},
+		{"idle pool in futex", []string{"-mode", "futex", "-threads", "4"}, 1024, 0, false, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			dir := l.group("target", c.weight, c.quota)
+			l.load([]string{dir}, c.target...)
+			noisy := l.group("noisy", noisyWeight, 0)
+			if c.noisy {
+				l.load([]string{noisy}, burners("4")...)
+			}
+			time.Sleep(200 * time.Millisecond) // the first slices are not typical
+			a := newAgent(t, nil)
+			m, err := a.Measure(t.Context(), Request{Target: incident.Target{Cgroup: dir}, Window: 1500 * time.Millisecond}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := cause.Diagnose(m)
+			logFigures(t, d)
+			checkCauses(t, d, c.want)
+			if f, ok := d.Finding(incident.CPUSaturated); ok && !strings.Contains(f.Message, "/noisy") {
+				t.Errorf("the neighbour is not named: %s", f.Message)
+			}
+		})
+	}
+}
+
+func checkCauses(t *testing.T, d incident.Diagnosis, want []incident.Cause) {
+	t.Helper()
+	verdict := incident.Confirmed
+	if len(want) == 0 {
+		verdict = incident.Clean
+	}
+	if d.Verdict != verdict {
+		t.Fatalf("verdict %s, want %s: %+v", d.Verdict, verdict, d.Findings)
+	}
+	var got []incident.Cause
+	for _, f := range d.Findings {
+		if f.Cause != "" {
+			got = append(got, f.Cause)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		t.Errorf("causes %v, want %v: %+v", got, want, d.Findings)
+	}
+}
+
+func logFigures(t *testing.T, d incident.Diagnosis) {
+	t.Helper()
+	active := d.Ledger.WallMS - d.Ledger.States[incident.Sleep] - d.Ledger.States[incident.UserLock]
+	var b strings.Builder
+	for _, s := range incident.States() {
+		b.WriteString(string(s) + " " + formatMS(d.Ledger.States[s]) + " ")
+	}
+	t.Logf("%s of active %s ms in %d threads; cost %s ms CPU, %s ms beside the window",
+		b.String(), formatMS(active), d.Ledger.Threads, formatMS(d.Cost.CPUMS), formatMS(d.Cost.WallMS-1000*d.Window.Seconds))
+	for _, e := range d.Evidence {
+		if strings.HasPrefix(e.Metric, "cpu") || e.Probe == "cgroup" {
+			t.Logf("  %s %s %s = %v %s", e.ID, e.Metric, e.Subject, e.Value, e.Unit)
+		}
+	}
+	for _, f := range d.Findings {
+		t.Logf("  -> %s %s %.3f: %s", f.Verdict, f.Cause, f.Share, f.Message)
+	}
+}
