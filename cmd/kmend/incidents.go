@@ -109,7 +109,7 @@ func (r remote) raw(ctx context.Context, out *output, path string) error {
 	return err
 }
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 func checkID(id string) error {
 	if !idForm.MatchString(id) {

@@ -44,6 +44,7 @@ func (a *App) localAgent(node string) (local *agent.Agent, why string) {
 		return nil, "agents.local is false"
 	}
 	o := agent.DefaultOptions()
+	o.CRISocket = a.config.Agents.CRISocket
 	o.NodeName, o.Version, o.Logger, o.Registerer = node, a.opts.Version, a.log, a.registry
 	local, err := agent.New(o)
 	if err != nil {

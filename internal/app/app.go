@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
 )
@@ -102,7 +101,7 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	o := respond.DefaultOptions()
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guard, executor
-	o.Notifier, o.TargetOf, o.Logger, o.Metrics = notifier{a.log}, a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
+	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
 	o.MeasureTimeout = patience + 2*a.config.Agents.Timeout.D() + apiTimeout
 	if a.responder, err = respond.New(o); err != nil {
@@ -161,17 +160,4 @@ func closed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// notifier tells the operator's log how an incident ended.
-type notifier struct{ log *slog.Logger }
-
-func (n notifier) Notify(ctx context.Context, inc incident.Incident) error {
-	cause := ""
-	if inc.Diagnosis != nil {
-		f, _ := inc.Diagnosis.RootCause()
-		cause = string(f.Cause)
-	}
-	n.log.InfoContext(ctx, "incident closed", "incident", inc.ID, "target", inc.Target.String(), "outcome", inc.Outcome, "cause", cause, "reason", inc.Reason)
-	return nil
 }

@@ -39,23 +39,28 @@ func (c *checker) duration(path string, d incident.Duration, low, high time.Dura
 	}
 }
 
+var index = regexp.MustCompile(`\.([0-9]+)`)
+
+// shown is a path as messages write it: approvers[1].tokenFile.
+func shown(path string) string { return index.ReplaceAllString(path, "[$1]") }
+
 // secret checks the file of a secret, and returns what it holds.
 func (c *checker) secret(path, file string) string {
 	f, err := secret.Open(file)
 	if err != nil {
-		c.at(path, "%s: %v", path, err)
+		c.at(path, "%s: %v", shown(path), err)
 		return ""
 	}
 	v, err := f.Value()
 	if err != nil {
-		c.at(path, "%s: %v", path, err)
+		c.at(path, "%s: %v", shown(path), err)
 	}
 	return v
 }
 
 func (c *checker) exists(path, file string) {
 	if _, err := os.Stat(file); err != nil {
-		c.at(path, "%s: %v", path, err)
+		c.at(path, "%s: %v", shown(path), err)
 	}
 }
 

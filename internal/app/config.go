@@ -86,6 +86,7 @@ type Agents struct {
 	CAFile     string            `json:"caFile,omitempty"`
 	ServerName string            `json:"serverName,omitempty"`
 	TokenFile  string            `json:"tokenFile,omitempty"`
+	CRISocket  string            `json:"criSocket,omitempty" jsonschema_description:"The container runtime's socket, for the local agent and pods that only their name is known of."`
 	Timeout    incident.Duration `json:"timeout,omitempty" jsonschema_description:"How much longer than the window an agent may take: 1s to 5m."`
 }
 
