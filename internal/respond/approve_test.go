@@ -105,7 +105,10 @@ func TestAnswerAtTheLastMoment(t *testing.T) {
 	}
 	t.Cleanup(func() { s.Close() })
 	const n = 24
-	b := startOn(t, s, &stages{decide: askPerson}, func(o *Options) { o.ApprovalExpiry = 500 * time.Millisecond; o.MaxDiagnoses, o.MaxDiagnosesPerNode = n, n })
+	b := startOn(t, s, &stages{decide: askPerson}, func(o *Options) {
+		o.ApprovalExpiry = 500 * time.Millisecond
+		o.MaxDiagnoses, o.MaxDiagnosesPerNode = n, n
+	})
 	for i := range n {
 		b.ingest(firing("/" + strings.Repeat("x", i+1)))
 	}

@@ -186,7 +186,10 @@ func TestTimelineComesFirst(t *testing.T) {
 		}
 		return throttled(tg), nil
 	}
-	d.decide = func(incident.Incident, incident.Plan) incident.Decision { see("decide"); return incident.Decision{Effect: incident.Allow} }
+	d.decide = func(incident.Incident, incident.Plan) incident.Decision {
+		see("decide")
+		return incident.Decision{Effect: incident.Allow}
+	}
 	d.apply = func(context.Context, incident.Plan, int) (incident.Execution, error) {
 		see("apply")
 		return incident.Execution{Result: "applied"}, nil

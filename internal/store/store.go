@@ -86,6 +86,14 @@ func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err e
 	if s.lock, err = lockFile(path + ".lock"); err != nil {
 		return nil, err
 	}
+	// SQLite would make it readable for everybody; its log takes its mode.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
 	if s.writers, err = connect(path, busy, "_txlock=immediate"); err != nil {
 		return nil, err
 	}

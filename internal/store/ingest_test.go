@@ -1,0 +1,222 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// TestDeliveries feeds one target's deliveries in order and looks at what each becomes.
+func TestDeliveries(t *testing.T) {
+	f, r := incident.Firing, incident.Resolved
+	later := noon.Add(time.Hour)
+	type step struct {
+		alerts  []incident.Alert
+		partial bool
+		closed  bool // the workflow closes the open incident first
+		acted   bool // the workflow begins to act first
+		want    Ingested
+		same    int // index of the step whose incident it goes to; -1: none
+	}
+	for name, steps := range map[string][]step{
+		"repeated": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon)}, same: 0},
+		},
+		"repeated after the end": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon)}, closed: true, want: Ingested{Known: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{Known: true}, same: 0},
+		},
+		"start moved back by a merge": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon.Add(-time.Second))}, closed: true, want: Ingested{Known: true}, same: 0},
+		},
+		"a new firing after the end": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, later)}, closed: true, want: Ingested{New: true}, same: 1},
+			{alerts: []incident.Alert{alert("1", f, noon)}, closed: true, want: Ingested{Known: true}, same: 0}, // a retry of the first
+		},
+		"one more alert after the end": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon), alert("2", f, noon)}, closed: true, want: Ingested{New: true}, same: 1},
+			{alerts: []incident.Alert{alert("1", f, noon), alert("2", f, noon)}, closed: true, want: Ingested{Known: true}, same: 1},
+		},
+		"one more alert while open is known after the end": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon), alert("2", f, noon)}, same: 0},
+			{alerts: []incident.Alert{alert("2", f, noon)}, closed: true, want: Ingested{Known: true}, same: 0},
+		},
+		"resolved in time": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon)}, want: Ingested{Superseded: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon)}, same: 0},                              // from the other Alertmanager
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{Known: true}, same: 0}, // a retry that was slow
+		},
+		"resolved too late": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon)}, acted: true, same: 0},
+		},
+		"resolved of an earlier firing": {
+			{alerts: []incident.Alert{alert("1", f, later)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon)}, same: 0},
+		},
+		"one of two resolved": {
+			{alerts: []incident.Alert{alert("1", f, noon), alert("2", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon)}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon), alert("2", r, noon)}, want: Ingested{Superseded: true}, same: 0},
+		},
+		"one of two left, then the other resolved": {
+			{alerts: []incident.Alert{alert("1", f, noon), alert("2", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("2", f, noon)}, same: 0},
+			{alerts: []incident.Alert{alert("2", r, noon)}, want: Ingested{Superseded: true}, same: 0},
+		},
+		"resolved with alerts left out": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", r, noon)}, partial: true, same: 0},
+		},
+		"resolved of nothing": {
+			{alerts: []incident.Alert{alert("1", r, noon)}, same: -1},
+		},
+		"resolved of something else": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("2", r, noon)}, same: 0},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTest(t)
+			var ids []string
+			for i, st := range steps {
+				if st.closed && i > 0 {
+					if _, err := s.Record(t.Context(), ids[i-1], "closed by the workflow", Change{To: incident.Escalated, Outcome: incident.Failed}); err != nil && !errors.Is(err, ErrClosed) {
+						t.Fatal(err)
+					}
+				}
+				if st.acted {
+					for _, p := range []incident.Phase{incident.Diagnosing, incident.Planned, incident.Executing} {
+						record(t, s, ids[i-1], string(p), Change{To: p})
+					}
+				}
+				sd := seed(st.alerts...)
+				sd.Partial = st.partial
+				got := ingest(t, s, sd)
+				ids = append(ids, got.ID)
+				want := st.want
+				if st.same >= 0 {
+					want.ID = ids[st.same]
+				}
+				if got != want {
+					t.Fatalf("delivery %d: %+v, want %+v", i, got, want)
+				}
+				if got.New && st.same != i {
+					t.Fatalf("delivery %d opened an incident", i)
+				}
+			}
+		})
+	}
+}
+
+func TestSupersededAndNoted(t *testing.T) {
+	s := openTest(t)
+	id := ingest(t, s, seed(alert("1", incident.Firing, noon))).ID
+	for range 3 {
+		ingest(t, s, seed(alert("1", incident.Resolved, noon)))
+	}
+	p := get(t, s, id)
+	if p.Outcome != incident.Superseded || p.Phase != incident.ResolvedPhase || p.ClosedAt.IsZero() || p.Deliveries != 4 || len(p.Timeline) != 3 {
+		t.Errorf("outcome %s, phase %s, %d deliveries, timeline %+v", p.Outcome, p.Phase, p.Deliveries, p.Timeline)
+	}
+	if p.Alerts[0].Status != incident.Resolved {
+		t.Errorf("alerts %+v", p.Alerts)
+	}
+}
+
+// Whatever is delivered, in whatever order: one open incident at most, and never
+// a second incident for a firing that had one.
+func TestOneIncidentAFiring(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := openTest(t)
+		opened := map[time.Time]string{} // by start of the firing
+		for range rapid.IntRange(1, 12).Draw(rt, "deliveries") {
+			start := noon.Add(time.Duration(rapid.IntRange(0, 2).Draw(rt, "firing")) * time.Hour)
+			status := rapid.SampledFrom([]incident.AlertStatus{incident.Firing, incident.Resolved}).Draw(rt, "status")
+			got := ingest(t, s, seed(alert("1", status, start)))
+			if got.New {
+				if before, twice := opened[start]; twice {
+					rt.Fatalf("firing of %s opened %s and %s", start, before, got.ID)
+				}
+				opened[start] = got.ID
+			}
+			open, err := s.OpenIDs(t.Context())
+			if err != nil || len(open) > 1 {
+				rt.Fatalf("open: %v, %v", open, err)
+			}
+			if len(open) == 1 && rapid.Bool().Draw(rt, "close") {
+				record(t, s, open[0], "end", Change{To: incident.Escalated, Outcome: incident.Failed})
+			}
+		}
+		if err := s.Close(); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+func TestConcurrentDeliveries(t *testing.T) {
+	s := openTest(t)
+	var wg sync.WaitGroup
+	fresh := make(chan string, 64)
+	for range 32 {
+		wg.Go(func() {
+			for range 8 {
+				got, err := s.Ingest(t.Context(), []Seed{seed(alert("1", incident.Firing, noon))}, 10)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got[0].New {
+					fresh <- got[0].ID
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if len(fresh) != 1 {
+		t.Fatalf("%d incidents were opened", len(fresh))
+	}
+	if p := get(t, s, <-fresh); p.Deliveries != 32*8 || len(p.Timeline) != 1 {
+		t.Errorf("%d deliveries, timeline %+v", p.Deliveries, p.Timeline)
+	}
+}
+
+func TestLimit(t *testing.T) {
+	s := openTest(t)
+	other := seed(alert("1", incident.Firing, noon))
+	other.DedupKey = "other"
+	if _, err := s.Ingest(t.Context(), []Seed{seed(alert("1", incident.Firing, noon)), other}, 1); !errors.Is(err, ErrFull) {
+		t.Errorf("two incidents where one may be open: %v", err)
+	}
+	ids, err := s.OpenIDs(t.Context())
+	if err != nil || len(ids) != 0 {
+		t.Errorf("a refused notification left %v, %v", ids, err)
+	}
+	if _, err := s.Ingest(t.Context(), []Seed{other}, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	var many []incident.Alert
+	for i := range 10 {
+		many = append(many, alert(fmt.Sprint(i), incident.Firing, noon))
+	}
+	many[0].Labels["alertname"] = "a\n\x1b[31m<!channel>"
+	if got, want := describe(many), `firing: "a\n\x1b[31m<!channel>", "A1", "A2", 7 more`; got != want {
+		t.Errorf("describe = %s, want %s", got, want)
+	}
+}
