@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/kmend/kmend/diagnose/cause"
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/report"
+	"github.com/mattn/go-isatty"
+	"golang.org/x/sys/unix"
+)
+
+// diagnoseCmd is `kmend diagnose`: the measurement and the causes alone, on this
+// node, without server, cluster or configuration.
+type diagnoseCmd struct {
+	Cgroup    string        `xor:"target" required:"" placeholder:"PATH" help:"Directory of a cgroup, /sys/fs/cgroup/...; on cgroup v1 of any controller."`
+	PID       int           `name:"pid" xor:"target" required:"" placeholder:"PID" help:"A process."`
+	Pod       string        `xor:"target" required:"" placeholder:"NAMESPACE/NAME[/CONTAINER]" help:"A pod on this node, or one of its containers."`
+	Window    time.Duration `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
+	Output    string        `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
+	CRISocket string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
+}
+
+var podFlag = regexp.MustCompile(`^[a-z0-9.-]+/[a-z0-9.-]+(/[a-z0-9-]+)?$`)
+
+// Validate is bad usage; that exactly one target is given is kong's xor.
+func (c *diagnoseCmd) Validate() error {
+	switch {
+	case c.Pod != "" && !podFlag.MatchString(c.Pod):
+		return fmt.Errorf("--pod is %q; write NAMESPACE/NAME or NAMESPACE/NAME/CONTAINER", c.Pod)
+	case c.PID < 0:
+		return fmt.Errorf("--pid is %d; write the number of a process", c.PID)
+	case c.Cgroup == "" && c.Pod == "" && c.PID == 0:
+		return errors.New("the target is empty; give one of --cgroup, --pid and --pod a value")
+	case c.Window < 500*time.Millisecond || c.Window > time.Minute:
+		return fmt.Errorf("--window is %s; allowed: 500ms to 60s", c.Window)
+	}
+	return nil
+}
+
+func (c *diagnoseCmd) target() (t incident.Target, err error) {
+	switch {
+	case c.Pod != "":
+		parts := append(strings.Split(c.Pod, "/"), "")
+		t.Namespace, t.Pod, t.Container = parts[0], parts[1], parts[2]
+	case c.Cgroup != "":
+		t.Cgroup, err = filepath.Abs(c.Cgroup)
+	default:
+		t.PID = c.PID
+	}
+	return t, err
+}
+
+// Run measures and prints the diagnosis. Any verdict is a success.
+func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
+	target, err := c.target()
+	if err != nil {
+		return fmt.Errorf("naming the target: %w", err)
+	}
+	o := agent.DefaultOptions()
+	o.CRISocket, o.Version = c.CRISocket, buildOf(version).Version
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	wait := newCountdown(out.Stderr)
+	m, err := a.Measure(ctx, agent.Request{Target: target, Window: c.Window}, wait.progress)
+	wait.stop()
+	if err := errors.Join(err, a.Close()); err != nil {
+		return fmt.Errorf("diagnosing %s: %w", target, err)
+	}
+	d := cause.Diagnose(m)
+	if c.Output == "json" {
+		enc := json.NewEncoder(out.Stdout)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(d)
+	}
+	return report.Diagnosis(out.Stdout, d, report.Options{Color: out.Color, Width: width(out.Stdout)})
+}
+
+// width is the columns of a terminal, 0 if w is none.
+func width(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
+// countdown shows the wait for the window on one line of a terminal, and
+// nothing elsewhere.
+type countdown struct {
+	w    io.Writer
+	done chan struct{}
+	wg   sync.WaitGroup
+}
+
+func newCountdown(w io.Writer) *countdown {
+	f, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		w = nil
+	}
+	return &countdown{w: w, done: make(chan struct{})}
+}
+
+func (c *countdown) progress(p agent.Progress) {
+	if c.w == nil || p.Stage != agent.Measuring {
+		return
+	}
+	c.wg.Go(func() {
+		started := time.Now()
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			gone := min(time.Since(started), p.Window)
+			bar := int(20 * gone / p.Window)
+			fmt.Fprintf(c.w, "\r\x1b[K%s  [%s%s] %.1f s", p.Message, strings.Repeat("#", bar), strings.Repeat(".", 20-bar), gone.Seconds())
+			select {
+			case <-c.done:
+				fmt.Fprint(c.w, "\r\x1b[K")
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+func (c *countdown) stop() {
+	close(c.done)
+	c.wg.Wait()
+}
