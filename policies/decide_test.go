@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/document"
 )
 
 // measured is when the window of confirmed ended.
@@ -103,7 +104,10 @@ func truth(b bool) *bool { return &b }
 // dry run is kept, the answer is never the zero Effect, and what cannot be
 // undone is never allowed.
 func TestDecideIsConservative(t *testing.T) {
-	dir := t.TempDir()
+	l, err := newLoader()
+	if err != nil {
+		t.Fatal(err)
+	}
 	rapid.Check(t, func(rt *rapid.T) {
 		var text strings.Builder
 		var denied, asked, allowed, dry bool
@@ -123,11 +127,17 @@ func TestDecideIsConservative(t *testing.T) {
 				allowed = allowed || effect == incident.Allow
 			}
 		}
-		path := filepath.Join(dir, "p.yaml")
-		if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		docs, err := document.Parse("p.yaml", []byte(text.String()))
+		if err != nil {
 			rt.Fatal(err)
 		}
-		set, err := Load([]string{path})
+		l.policies = nil
+		for _, doc := range docs {
+			if errs := l.add(doc); len(errs) > 0 {
+				rt.Fatal(errs)
+			}
+		}
+		set, err := l.set(nil)
 		if err != nil {
 			rt.Fatal(err)
 		}

@@ -10,7 +10,8 @@ import (
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/document"
 	"github.com/kmend/kmend/policies"
-	"github.com/kmend/kmend/remediate/action"
+	"github.com/kmend/kmend/remediate/action/cgroup"
+	"github.com/kmend/kmend/remediate/action/kubernetes"
 	"github.com/kmend/kmend/runbooks"
 )
 
@@ -181,16 +182,10 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// limitParams stands in for the parameters of the actions until their packages export them.
-type limitParams struct {
-	Factor float64     `json:"factor,omitempty" jsonschema:"description=The new limit is the present one times this.,default=2,exclusiveMinimum=1,maximum=10"`
-	Max    action.CPUs `json:"max"`
-}
-
-// actionSpecs are the actions that runbooks may name.
+// actionSpecs are the actions that runbooks may name: what internal/app registers.
 func actionSpecs() []runbooks.ActionSpec {
 	return []runbooks.ActionSpec{
-		{Name: "kubernetes.resize_cpu", Params: &limitParams{}},
-		{Name: "cgroup.set_cpu_quota", Params: &limitParams{}},
+		{Name: cgroup.Name, Params: &cgroup.Params{}},
+		{Name: kubernetes.Name, Params: &kubernetes.Params{}},
 	}
 }
