@@ -106,7 +106,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	d.later(d.workload.Close)
-	d.say("workload: %d threads in %s want 0.3 CPU, their quota is %.1f CPU", o.Threads, d.workload.Path, o.Quota)
+	d.say("workload: %d serving threads in %s want 0.3 CPU, their quota is %.1f CPU", o.Threads, d.workload.Path, o.Quota)
 
 	d.kmend, err = server.Start(ctx, server.Options{
 		Binary: d.binary, Dir: filepath.Join(d.tmp, "kmend"), DryRun: true, Log: d.log("kmend")})
