@@ -56,7 +56,10 @@ func New(ctx context.Context, c Config, opts Options) (_ *App, err error) {
 		return nil, fmt.Errorf("listening: %w; set listen to an address that is free", err)
 	}
 	a.stops.add("listener", func(context.Context) error { return closed(a.listener.Close()) })
-	return a, a.wire(ctx)
+	if err = a.wire(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // wire makes the stages in the order of the flow.
@@ -127,7 +130,10 @@ func (a *App) Run(ctx context.Context) error {
 	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
 	err := a.responder.Start(ctx)
 	a.stops.add("responder", a.responder.Stop)
-	if err == nil {
+	if err != nil && ctx.Err() != nil {
+		a.log.Info("stopping before everything was taken up", "reason", err)
+		err = nil // told to stop: what is open goes on after the next start
+	} else if err == nil {
 		a.started.Store(true)
 		a.log.Info("serving", "address", a.Addr().String(), "version", a.opts.Version, "dryRun", a.config.DryRun, "dataDir", a.config.DataDir)
 		select {
