@@ -120,8 +120,12 @@ func (a *Agent) Measure(ctx context.Context, r Request, progress func(Progress))
 }
 
 func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress)) (incident.Measurement, error) {
-	cost := startCost()
-	r, err := a.bounded(r)
+	meter, stop, err := startMeter()
+	if err != nil {
+		return incident.Measurement{}, err
+	}
+	defer stop()
+	r, err = a.bounded(r)
 	if err != nil {
 		return incident.Measurement{}, err
 	}
@@ -144,7 +148,7 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 	if err != nil {
 		return incident.Measurement{}, unsupported(err)
 	}
-	w := window{node: node, scope: s, request: r, probe: probe, cost: cost}
+	w := window{node: node, scope: s, request: r, probe: probe, meter: meter}
 	progress(Progress{Stage: Measuring, Message: fmt.Sprintf("measuring %s for %s", s.target, r.Window), Window: r.Window})
 	seen, err := w.run(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -157,7 +161,7 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 	}
 	progress(Progress{Stage: Measured, Message: "reading the ledger"})
 	m := seen.measurement(a.node)
-	m.Cost = cost.sofar()
+	m.Cost = meter.cost()
 	return m, nil
 }
 

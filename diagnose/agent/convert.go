@@ -205,7 +205,7 @@ func (s seen) cpus(ns uint64) float64 {
 
 func (s seen) name(id uint64) string {
 	if path := s.names[id]; path != "" {
-		return path
+		return printable(path)
 	}
 	if id == 0 {
 		return "other groups" // beyond those the probe can hold
@@ -241,12 +241,12 @@ func states(ns [threads.NumStates]uint64) map[incident.State]float64 {
 // millis is rounded to microseconds: what is below them is not measured.
 func millis(ns uint64) float64 { return math.Round(float64(ns)/1e3) / 1e3 }
 
-// printable is a thread's name, which is whatever the thread chose, as text.
-func printable(comm string) string {
+// printable is a name that whoever made a thread or a cgroup chose, as text.
+func printable(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
-	}, comm)
+	}, name)
 }

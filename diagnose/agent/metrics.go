@@ -34,7 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}),
 		cpu: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "kmend_agent_measurement_cpu_seconds_total",
-			Help: "CPU time of the agent's process during measurements.",
+			Help: "CPU time of the agent for measurements, beside what the kernel spends in probes.",
 		}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "kmend_agent_lost_events_total",

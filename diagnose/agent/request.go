@@ -50,7 +50,7 @@ type Request struct {
 // Budget is what one measurement may take from the node. The agent watches
 // itself and aborts over it.
 type Budget struct {
-	CPU time.Duration // CPU time of the agent's process, beside what the kernel spends in the probe
+	CPU time.Duration // CPU time of the agent, beside what the kernel spends in the probe
 }
 
 // Stage is where a measurement is.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"connectrpc.com/connect"
 )
 
 // readToken reads a bearer token from a file; the token is not in the error.
@@ -29,6 +31,7 @@ func readToken(file string) (string, error) {
 // for every request, so that a rotated secret applies at once; when it cannot be
 // read nobody is let in.
 func guarded(tokenFile string, h http.Handler) http.Handler {
+	refusals := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		want, err := readToken(tokenFile)
 		got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -36,9 +39,8 @@ func guarded(tokenFile string, h http.Handler) http.Handler {
 		a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(got))
 		if err != nil || !ok || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = w.Write([]byte(`{"code":"unauthenticated","message":"the bearer token is missing or wrong: give kmend the agents' token file"}`))
+			no := refuse(ErrUnauthenticated, "the bearer token is missing or wrong: give kmend the agents' token file")
+			_ = refusals.Write(w, r, toConnect(no)) // the caller has gone
 			return
 		}
 		h.ServeHTTP(w, r)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/kmend/kmend/bpf/threads"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
-	"github.com/kmend/kmend/incident"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,7 +18,7 @@ type window struct {
 	scope   scope
 	request Request
 	probe   prober
-	cost    cost
+	meter   meter
 }
 
 // seen is what a window gave, still in the kernel's terms.
@@ -99,7 +98,7 @@ func (w window) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 		}
-		if used := w.cost.cpu(); used > w.request.Budget.CPU {
+		if used := w.meter.cpu(); used > w.request.Budget.CPU {
 			cancel(&errAborted{fmt.Sprintf("over its budget: %d ms of CPU time used, %d ms allowed",
 				used.Milliseconds(), w.request.Budget.CPU.Milliseconds())})
 			return
@@ -123,30 +122,6 @@ func (w window) gone() string {
 		}
 	}
 	return ""
-}
-
-// cost is the clock of one measurement.
-type cost struct {
-	wall time.Time
-	used time.Duration
-}
-
-func startCost() cost { return cost{time.Now(), processCPU()} }
-
-// cpu is the CPU time of this process since the start: that of every request
-// under way, an upper bound of this one's.
-func (c cost) cpu() time.Duration { return processCPU() - c.used }
-
-func (c cost) sofar() incident.Cost {
-	return incident.Cost{CPUMS: ms(c.cpu()), WallMS: ms(time.Since(c.wall))}
-}
-
-func processCPU() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0 // it has no way to fail with these arguments
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // allowed counts the CPUs that the threads may run on, all of them together. It

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -154,21 +155,24 @@ func TestBudgetEndsAWindow(t *testing.T) {
 	dir := l.group("target", 1024, 0)
 	l.load([]string{dir}, "-mode", "sleep")
 	a := newAgent(t, nil)
-	stop := make(chan struct{})
-	var spinning sync.WaitGroup
-	spinning.Go(func() { // the agent's process is busy: that counts as its cost
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+	go func() { // the work of others is not its cost
+		for t.Context().Err() == nil {
+			runtime.Gosched()
+		}
+	}()
+	r := Request{Target: incident.Target{Cgroup: dir}, Window: 20 * time.Second, Budget: Budget{CPU: 600 * time.Millisecond}}
+	m, err := a.Measure(t.Context(), r, func(p Progress) {
+		for end := time.Now().Add(5 * time.Second); p.Stage == Measuring && time.Now().Before(end); { // work of its own
 		}
 	})
-	m := measure(t, a, Request{Target: incident.Target{Cgroup: dir}, Window: 20 * time.Second, Budget: Budget{CPU: 600 * time.Millisecond}})
-	close(stop)
-	spinning.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
 	aborted(t, m, "over its budget")
+	r.Window = 500 * time.Millisecond
+	if m := measure(t, a, r); m.Probes[0].Status != incident.ProbeOK {
+		t.Errorf("a measurement within its budget: %+v", m.Probes)
+	}
 }
 
 // A second measurement with the probe loaded costs the window and little more.

@@ -74,7 +74,7 @@ func saturated(f facts) (incident.Finding, bool) {
 	var names []string
 	for _, e := range holders {
 		if e.Value >= 0.05 || len(names) == 0 {
-			names = append(names, e.Subject+" "+about(e.Value))
+			names = append(names, group(e.Subject)+" "+about(e.Value))
 		}
 	}
 	msg := fmt.Sprintf("waited %s of %s ms for a CPU%s", ms(f.state(incident.RunQueue)), ms(f.active), f.inThreads())

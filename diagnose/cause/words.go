@@ -30,6 +30,14 @@ func about(cpus float64) string {
 	return strconv.FormatFloat(math.Round(cpus*10)/10, 'f', -1, 64)
 }
 
+// group names a cgroup; "/" alone would be overlooked.
+func group(path string) string {
+	if path == "/" {
+		return "the root cgroup"
+	}
+	return path
+}
+
 func plural(n float64, noun string) string {
 	if n != 1 {
 		noun += "s"
