@@ -56,13 +56,31 @@ func makeCgroups(name string) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the node's cgroup: %w", err)
 		}
-		if !unified() {
-			continue
-		}
-		for _, d := range []string{h, dir} {
-			if err := handDown(d); err != nil {
-				return fmt.Errorf("handing controllers down to the node's cgroup: %w", err)
+		if unified() {
+			for _, d := range []string{h, dir} {
+				if err := handDown(d); err != nil {
+					return fmt.Errorf("handing controllers down to the node's cgroup: %w", err)
+				}
 			}
+		}
+		if err := prefer(dir); err != nil {
+			return fmt.Errorf("giving the node's cgroup its weight: %w", err)
+		}
+	}
+	return nil
+}
+
+// prefer gives the cgroup's pods the CPU before whatever else runs on this
+// machine: a pod that gets too little of it does not reach its limit, and tests
+// of throttling would depend on what else goes on.
+func prefer(dir string) error {
+	for file, most := range map[string]string{"cpu.shares": "262144", "cpu.weight": "10000"} {
+		path := filepath.Join(dir, file)
+		if _, err := os.Stat(path); err != nil {
+			continue // another version, another controller
+		}
+		if err := os.WriteFile(path, []byte(most), 0); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -31,13 +31,31 @@ func (s CPUStat) String() string {
 	return fmt.Sprintf("quota %g CPU, throttled in %d of %d periods for %d ms", s.Quota, s.Throttled, s.Periods, s.Time.Milliseconds())
 }
 
-// CPUStat reads the cgroup of the pod's one container, not by way of kmend.
+// CPUStat reads the kernel's own files, not by way of kmend: the worse of the
+// cgroup of the pod's one container and the cgroup of the pod, which has a
+// quota too and, being the same, may be used up first.
 func (n *Node) CPUStat(pod *corev1.Pod) (CPUStat, error) {
 	dir, err := n.ContainerCgroup(pod)
 	if err != nil {
 		return CPUStat{}, err
 	}
-	s := CPUStat{}
+	container, err := readCPUStat(dir)
+	if err != nil {
+		return CPUStat{}, err
+	}
+	whole, err := readCPUStat(filepath.Dir(dir))
+	if err != nil {
+		return CPUStat{}, err
+	}
+	return CPUStat{
+		Quota:     container.Quota,
+		Periods:   max(container.Periods, whole.Periods),
+		Throttled: max(container.Throttled, whole.Throttled),
+		Time:      max(container.Time, whole.Time),
+	}, nil
+}
+
+func readCPUStat(dir string) (s CPUStat, err error) {
 	if s.Quota, err = readQuota(dir); err != nil {
 		return CPUStat{}, err
 	}

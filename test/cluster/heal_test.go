@@ -66,6 +66,9 @@ func heals(t *testing.T, name string, agent server.Agent) {
 		t.Logf("%+7.3f s  %-10s %-12s %s", e.At.Sub(sent).Seconds(), e.Phase, e.Kind, e.Message)
 	}
 	if inc.Outcome != incident.Fixed {
+		if d := inc.Diagnosis; d != nil {
+			t.Logf("measured on %s: %+v\n%+v\n%+v", d.Target, d.Findings, d.Evidence, d.Ledger)
+		}
 		t.Fatalf("the incident ended as %s: %s", inc.Outcome, inc.Reason)
 	}
 	t.Logf("alert sent -> verified fix: %.2f s", took.Seconds())

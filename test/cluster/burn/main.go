@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,8 +60,15 @@ func burn(work, rest time.Duration) {
 				runtime.KeepAlive(x)
 			}
 		}
-		time.Sleep(rest)
+		sleep(rest)
 	}
+}
+
+// sleep blocks the thread in the kernel. Go is not told: its scheduler would
+// wake other threads to take over, which then wait for a CPU too.
+func sleep(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
 // threadTime is the CPU time that the calling thread has had.
