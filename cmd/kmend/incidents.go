@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -112,6 +113,9 @@ func (r remote) raw(ctx context.Context, out *output, path string) error {
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
 func checkID(id string) error {
+	if id == "" {
+		return errors.New("which incident? Give its ID; `kmend incidents list` shows them")
+	}
 	if !idForm.MatchString(id) {
 		return fmt.Errorf("%q is not an incident's ID; `kmend incidents list` shows them", id)
 	}

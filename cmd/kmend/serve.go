@@ -12,10 +12,10 @@ import (
 
 // serveCmd is `kmend serve`.
 type serveCmd struct {
-	Config    string     `short:"c" type:"path" env:"KMEND_CONFIG" placeholder:"FILE" help:"kmend.yaml; without it: standalone on 127.0.0.1:9790, changing nothing."`
-	DataDir   string     `env:"KMEND_DATA_DIR" placeholder:"DIR" help:"Directory of the database, in place of the configuration's dataDir."`
-	LogLevel  slog.Level `default:"info" env:"KMEND_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
-	LogFormat string     `default:"text" enum:"text,json" env:"KMEND_LOG_FORMAT" help:"text or json (${default})."`
+	Config    string `short:"c" type:"path" env:"KMEND_CONFIG" placeholder:"FILE" help:"kmend.yaml; without it: standalone on 127.0.0.1:9790, changing nothing."`
+	DataDir   string `env:"KMEND_DATA_DIR" placeholder:"DIR" help:"Directory of the database, in place of the configuration's dataDir."`
+	LogLevel  string `default:"info" enum:"debug,info,warn,error" env:"KMEND_LOG_LEVEL" help:"debug, info, warn or error (${default})."`
+	LogFormat string `default:"text" enum:"text,json" env:"KMEND_LOG_FORMAT" help:"text or json (${default})."`
 }
 
 // Run serves until ctx ends.
@@ -44,7 +44,9 @@ func (c *serveCmd) config() (config app.Config, err error) {
 }
 
 func (c *serveCmd) logger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: c.LogLevel}
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // one of the four that kong lets through
+	o := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
