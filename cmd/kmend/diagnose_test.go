@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/kmend/kmend/incident"
+)
+
+func diagnoseWith(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, log bytes.Buffer
+	status = run(t.Context(), append([]string{"diagnose"}, args...), &output{Stdout: &out, Stderr: &log})
+	return status, out.String(), log.String()
+}
+
+func TestDiagnoseUsage(t *testing.T) {
+	for args, text := range map[string]string{
+		"":                                "--cgroup",
+		"--pid 1 --cgroup /sys/fs/cgroup": "can't be used together",
+		"--pid 1 --pod a/b":               "can't be used together",
+		"--pid x":                         "--pid",
+		"--pid -3":                        "write the number of a process",
+		"--pod a":                         "NAMESPACE/NAME",
+		"--pod a/b/c/d":                   "NAMESPACE/NAME",
+		"--pod ../x":                      "NAMESPACE/NAME",
+		"--pid 1 --window 1ms":            "500ms to 60s",
+		"--pid 1 --window 2h":             "500ms to 60s",
+		"--pid 1 --window soon":           "--window",
+		"--pid 1 -o xml":                  "--output",
+		"--pid 1 more":                    "unexpected argument",
+	} {
+		status, stdout, stderr := diagnoseWith(t, strings.Fields(args)...)
+		if status != exitUsage || stdout != "" || !strings.Contains(stderr, text) {
+			t.Errorf("%q: %d %s%s, want %d with %q", args, status, stdout, stderr, exitUsage, text)
+		}
+	}
+	if status, _, stderr := diagnoseWith(t, "--cgroup", ""); status != exitUsage || !strings.Contains(stderr, "target is empty") {
+		t.Errorf("an empty cgroup: %d %s", status, stderr)
+	}
+}
+
+func TestDiagnoseErrorsSayWhatToDo(t *testing.T) {
+	for args, text := range map[string]string{
+		"--cgroup /sys/fs/cgroup/no/such":             "the cgroups of this node are below",
+		"--cgroup /etc":                               "must be a directory below",
+		"--pid 1073741824":                            "does not exist on this node",
+		"--pod a/b --cri-socket /nonexistent.sock":    "--cri-socket",
+		"--pod a/b/c --cri-socket unix:///nonexist.s": "CONTAINER_RUNTIME_ENDPOINT",
+	} {
+		status, stdout, stderr := diagnoseWith(t, strings.Fields(args)...)
+		if status != exitError || stdout != "" || !strings.Contains(stderr, text) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%q: %d %s%s, want %d with one line that has %q", args, status, stdout, stderr, exitError, text)
+		}
+	}
+}
+
+// The keys of the JSON are a contract that scripts build on.
+func TestDiagnoseThisProcess(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("eBPF needs root; make test runs it as root")
+	}
+	args := []string{"--pid", strconv.Itoa(os.Getpid()), "--window", "500ms"}
+	status, stdout, stderr := diagnoseWith(t, append(args, "-o", "json")...)
+	var d incident.Diagnosis
+	dec := json.NewDecoder(strings.NewReader(stdout))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&d); status != exitOK || err != nil || stderr != "" {
+		t.Fatalf("%d %v %s%s", status, err, stdout, stderr)
+	}
+	if d.Kind != "Diagnosis" || d.APIVersion != incident.APIVersion || len(d.Findings) == 0 || d.Window.Seconds < 0.5 || d.Target.PID != os.Getpid() {
+		t.Errorf("%+v", d)
+	}
+	for _, key := range []string{"target", "window", "verdict", "findings", "evidence", "ledger", "probes", "cost", "wall_ms", "cpu_ms", "states", "on_cpu"} {
+		if !strings.Contains(stdout, strconv.Quote(key)+":") {
+			t.Errorf("no %q in %s", key, stdout)
+		}
+	}
+	status, stdout, stderr = diagnoseWith(t, args...)
+	if status != exitOK || stderr != "" || !strings.Contains(stdout, "pid "+strconv.Itoa(os.Getpid())) || strings.Contains(stdout, "\x1b") {
+		t.Errorf("%d %s%s", status, stdout, stderr)
+	}
+}
