@@ -72,7 +72,7 @@ func TestLoadNamesThePathItCouldNotRead(t *testing.T) {
 	}
 	big := filepath.Join(dir, "big.yaml")
 	write(t, big, strings.Repeat("#", document.MaxFileBytes+1))
-	if _, err := Load([]string{big}, specs()); err == nil || !strings.Contains(err.Error(), "at most 1048576") {
+	if _, err := Load([]string{big}, specs()); err == nil || !strings.Contains(err.Error(), "at most 262144") {
 		t.Errorf("a file of more than %d bytes: %v", document.MaxFileBytes, err)
 	}
 }

@@ -100,3 +100,29 @@ func TestTheCommittedSchemasAreCurrent(t *testing.T) {
 		}
 	}
 }
+
+// What the documentation shows as a whole document works.
+func TestTheExamplesOfTheDocumentationLoad(t *testing.T) {
+	for noun, want := range map[string]int{"runbook": 1, "policy": 2} {
+		path := filepath.Join("..", "..", "docs", map[string]string{"runbook": "runbooks.md", "policy": "policies.md"}[noun])
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
+			example, _, _ := strings.Cut(block, "```")
+			file := filepath.Join(t.TempDir(), "example.yaml")
+			if err := os.WriteFile(file, []byte(example), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if status, stdout, stderr := kmend(t, noun, "lint", file); status != exitOK {
+				t.Errorf("%s: an example does not load: %s%s", path, stdout, stderr)
+			}
+			found++
+		}
+		if found != want {
+			t.Errorf("%s has %d examples, want %d", path, found, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package document
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -84,6 +85,19 @@ func TestErrorKeepsTabsAndHidesControlCharacters(t *testing.T) {
 	e := &Error{File: "f", Pos: Pos{3, 3}, Source: "\tx\x1b[31m", Message: "m"}
 	if got, want := e.Error(), "f:3:3: m\n    3 | \tx\uFFFD[31m\n      | \t ^"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Nine lines of aliases would be a billion values.
+func TestAliasesAreBounded(t *testing.T) {
+	text := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	for i := range 9 {
+		one := fmt.Sprintf("*a%d", i)
+		text += fmt.Sprintf("a%d: &a%d [%s]\n", i+1, i+1, strings.Repeat(one+", ", 9)+one)
+	}
+	_, err := Parse("f", []byte(text))
+	if err == nil || !strings.Contains(err.Error(), "f:5:") || !strings.Contains(err.Error(), "more than 20000 values") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -55,6 +55,15 @@ func (n *Node) Value() any {
 	return n.value
 }
 
+// size counts the nodes from n on.
+func (n *Node) size() int {
+	size := 1
+	for _, item := range n.items {
+		size += item.size()
+	}
+	return size
+}
+
 // At is the node at a path of field names and indexes ("steps", "0", "with");
 // where the path leaves the document, the last node it reaches, and false.
 func (n *Node) At(path ...string) (*Node, bool) {

@@ -17,7 +17,10 @@ import (
 )
 
 // MaxFileBytes bounds one file.
-const MaxFileBytes = 1 << 20
+const MaxFileBytes = 256 << 10
+
+// maxNodes bounds one document with its aliases written out.
+const maxNodes = 20_000
 
 // Files finds the YAML files behind paths: a file is itself, a directory stands
 // for the *.yaml and *.yml files directly in it, by name.
@@ -115,6 +118,7 @@ type converter struct {
 	doc     *Document
 	anchors map[string]*Node
 	errs    Errors
+	nodes   int
 }
 
 func position(n ast.Node) Pos {
@@ -155,6 +159,9 @@ func (c *converter) node(n ast.Node) *Node {
 		value, ok := c.anchors[v.Value.GetToken().Value]
 		if !ok {
 			return c.errorf(n, "alias *%s has no anchor &%s before it", v.Value.GetToken().Value, v.Value.GetToken().Value)
+		}
+		if c.nodes += value.size(); c.nodes > maxNodes {
+			return c.errorf(n, "the document has more than %d values, with its aliases written out", maxNodes)
 		}
 		return value
 	case *ast.LiteralNode:
