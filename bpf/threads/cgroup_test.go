@@ -25,36 +25,61 @@ func isV2() bool {
 	return unix.Statfs("/sys/fs/cgroup", &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// newGroup makes a cgroup below the root of the cpu controller, removed with the
-// test.
+// top is the parent of every group of the tests. Beside whatever else the machine
+// does it is heavy, so that the tests mean what they say on a busy one; inside it
+// all are equal, the tests themselves in "self" among them.
+var top string
+
+// enterTop makes it and moves this process into it; leave undoes both.
+func enterTop() (leave func(), err error) {
+	root, file, weight := "/sys/fs/cgroup/cpu", "cpu.shares", "20480"
+	if isV2() {
+		root, file, weight = "/sys/fs/cgroup", "cpu.weight", "2000"
+		if err := enableCPU(root); err != nil {
+			return nil, err
+		}
+	}
+	if top, err = os.MkdirTemp(root, "kmend-test-"); err != nil {
+		return nil, err
+	}
+	self := filepath.Join(top, "self")
+	pid := []byte(strconv.Itoa(os.Getpid()))
+	leave = func() {
+		_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), pid, 0o644)
+		_ = os.Remove(self)
+		_ = os.Remove(top)
+	}
+	return leave, errors.Join(
+		os.WriteFile(filepath.Join(top, file), []byte(weight), 0o644),
+		os.Mkdir(self, 0o755),
+		os.WriteFile(filepath.Join(self, "cgroup.procs"), pid, 0o644),
+	)
+}
+
+// newGroup makes a cgroup of the cpu controller, removed with the test.
 func newGroup(t *testing.T) *group {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root and runs in `make test` and test/kernels as root")
 	}
-	root := "/sys/fs/cgroup/cpu"
 	if isV2() {
-		root = "/sys/fs/cgroup"
-		enableCPU(t, root)
+		if err := enableCPU(top); err != nil {
+			t.Fatal(err)
+		}
 	}
-	dir, err := os.MkdirTemp(root, "kmend-test-")
+	dir, err := os.MkdirTemp(top, "group-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := (&group{t: t, Path: dir, v2: isV2()}).cleaned()
-	// The test also means what it says on a machine that is busy with other things.
-	if g.v2 {
-		g.write("cpu.weight", "10000")
-	} else {
-		g.write("cpu.shares", "102400")
-	}
-	return g
+	return (&group{t: t, Path: dir, v2: isV2()}).cleaned()
 }
 
 func (g *group) child(name string) *group {
 	g.t.Helper()
 	if g.v2 {
-		enableCPU(g.t, g.Path)
+		if err := enableCPU(g.Path); err != nil {
+			g.t.Fatal(err)
+		}
 	}
 	dir := filepath.Join(g.Path, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -78,11 +103,8 @@ func (g *group) cleaned() *group {
 	return g
 }
 
-func enableCPU(t *testing.T, dir string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+cpu"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+func enableCPU(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+cpu"), 0o644)
 }
 
 // quota limits the group to a number of CPUs, in periods of 100 ms.
@@ -123,6 +145,43 @@ func (g *group) throttledMS() float64 {
 	}
 	g.t.Fatalf("%s/cpu.stat has no throttled time", g.Path)
 	return 0
+}
+
+// watch samples throttledMS until stopped; the function then gives its growth
+// between two times.
+func (g *group) watch() (stop func() (growth func(from, to time.Time) float64)) {
+	type sample struct {
+		at time.Time
+		ms float64
+	}
+	var samples []sample
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			samples = append(samples, sample{time.Now(), g.throttledMS()})
+			select {
+			case <-end:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() func(from, to time.Time) float64 {
+		close(end)
+		<-ended
+		at := func(t time.Time) (v float64) {
+			v = samples[0].ms
+			for _, s := range samples {
+				if s.at.After(t) {
+					break
+				}
+				v = s.ms
+			}
+			return v
+		}
+		return func(from, to time.Time) float64 { return at(to) - at(from) }
+	}
 }
 
 func (g *group) id() uint64 {

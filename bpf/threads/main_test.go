@@ -25,7 +25,19 @@ func TestMain(m *testing.M) {
 	if os.Getenv(workloadEnv) != "" || os.Getenv(load.ExitEnv) != "" {
 		os.Exit(load.Main(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Geteuid() == 0 {
+		leave, err := enterTop()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "the tests need to make cgroups:", err)
+			return 1
+		}
+		defer leave()
+	}
+	return m.Run()
 }
 
 // shared is loaded once for all tests, as an agent does.
