@@ -32,7 +32,7 @@ type diagnoseCmd struct {
 	CRISocket string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
 }
 
-var podFlag = regexp.MustCompile(`^[a-z0-9.-]+/[a-z0-9.-]+(/[a-z0-9-]+)?$`)
+var podFlag = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9-]*)?$`)
 
 // Validate is bad usage; that exactly one target is given is kong's xor.
 func (c *diagnoseCmd) Validate() error {

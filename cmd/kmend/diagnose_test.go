@@ -24,7 +24,7 @@ func TestDiagnoseUsage(t *testing.T) {
 		"--pid 1 --cgroup /sys/fs/cgroup": "can't be used together",
 		"--pid 1 --pod a/b":               "can't be used together",
 		"--pid x":                         "--pid",
-		"--pid -3":                        "write the number of a process",
+		"--pid=-3":                        "write the number of a process",
 		"--pod a":                         "NAMESPACE/NAME",
 		"--pod a/b/c/d":                   "NAMESPACE/NAME",
 		"--pod ../x":                      "NAMESPACE/NAME",
