@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,7 +169,7 @@ func TestStatusUpdatesDoNotStopIt(t *testing.T) {
 		n := 0
 		for ; ctx.Err() == nil; n++ {
 			_ = w.tryReport(ctx, "web", func(p *corev1.Pod) { p.Status.Message = fmt.Sprint("update ", n) })
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 		ended <- n
 	}()
@@ -223,6 +225,43 @@ func TestSomebodyElse(t *testing.T) {
 	stale.PodUID = string(pod.UID)
 	_, err = a.Preview(t.Context(), stale, double)
 	w.refusal(err, "was replaced since it was measured")
+}
+
+// meddler changes the pod between the read and the patch of a resize, once.
+type meddler struct {
+	http.RoundTripper
+	once sync.Once
+	act  func()
+}
+
+func (m *meddler) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPatch && !r.URL.Query().Has("dryRun") {
+		m.once.Do(m.act)
+	}
+	return m.RoundTripper.RoundTrip(r)
+}
+
+func TestChangedBetweenReadAndPatch(t *testing.T) {
+	w := newWorld(t, "4")
+	w.pod("web", []corev1.Container{burstable("100m", "200m")})
+	config := cluster(t)
+	config.WrapTransport = func(rt http.RoundTripper) http.RoundTripper {
+		return &meddler{RoundTripper: rt, act: func() {
+			_, err := w.admin.CoreV1().Pods(w.namespace).Patch(t.Context(), "web", types.StrategicMergePatchType,
+				[]byte(`{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"250m"}}}]}}`), metav1.PatchOptions{}, "resize")
+			if err != nil {
+				t.Error(err)
+			}
+		}}
+	}
+	c, err := client.NewForConfig(config)
+	w.must(err)
+	a, err := kubernetes.NewResizeCPU(c, kubernetes.Options{Wait: time.Second, Poll: 20 * time.Millisecond})
+	w.must(err)
+	x, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
+	w.refusal(err, "has limit 0.25 CPU, request 0.1 CPU now and had limit 0.2 CPU")
+	w.is("result", x.Result, "")
+	w.is("cpu", w.cpu("web"), "250m 100m")
 }
 
 // A process that is stopped while it waits goes on where it was.

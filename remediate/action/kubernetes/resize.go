@@ -64,7 +64,7 @@ var errChanged = errors.New("somebody changed it since, so it stays")
 // attempts bounds how often set reads and patches again after a conflict. The
 // kubelet and controllers write a busy pod's status every second or so, far
 // slower than a read and a patch.
-const attempts = 6
+const attempts = 10
 
 // set brings the container from r.from to r.to. already is true when it was there.
 //

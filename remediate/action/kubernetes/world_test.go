@@ -201,6 +201,9 @@ func (w *world) kubelet(name string, answers ...answer) {
 }
 
 func same(p *corev1.Pod) bool {
+	if len(p.Status.ContainerStatuses) != len(p.Spec.Containers) {
+		return true // not started
+	}
 	for i, c := range p.Spec.Containers {
 		if s := p.Status.ContainerStatuses[i]; s.Resources == nil || !s.Resources.Limits.Cpu().Equal(*c.Resources.Limits.Cpu()) {
 			return false
