@@ -32,7 +32,7 @@ var top string
 
 // enterTop makes it and moves this process into it; leave undoes both.
 func enterTop() (leave func(), err error) {
-	root, file, weight := "/sys/fs/cgroup/cpu", "cpu.shares", "20480"
+	root, file, weight := "/sys/fs/cgroup/cpu", "cpu.shares", "204800"
 	if isV2() {
 		root, file, weight = "/sys/fs/cgroup", "cpu.weight", "2000"
 		if err := enableCPU(root); err != nil {

@@ -44,7 +44,7 @@ func Load(o Options) (*Probe, error) {
 	}
 	p := &Probe{kernel: kernel, busy: make(chan struct{}, 1)}
 	if err := spec.LoadAndAssign(&p.objs, &ebpf.CollectionOptions{Cache: cache}); err != nil {
-		return nil, loadError(err)
+		return nil, fmt.Errorf("loading probe threads: %w", typed(err))
 	}
 	if p.ended, err = p.objs.EndedThreads.Memory(); err != nil {
 		return nil, errors.Join(fmt.Errorf("mapping the ended threads: %w", err), p.objs.Close())
@@ -73,7 +73,7 @@ func (p *Probe) attach() (links, error) {
 	} {
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog, AttachType: ebpf.AttachTraceRawTp})
 		if err != nil {
-			return ls, fmt.Errorf("attaching %s: %w", prog, loadError(err))
+			return ls, fmt.Errorf("attaching %s: %w", prog, typed(err))
 		}
 		ls = append(ls, l)
 	}

@@ -1,11 +1,13 @@
 package threads
 
 import (
+	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/kmend/kmend/incident"
+	"golang.org/x/sys/unix"
 )
 
 func TestStates(t *testing.T) {
@@ -72,9 +74,10 @@ func TestBornAndEnded(t *testing.T) {
 			}
 			g := newGroup(t)
 			w := make(chan *workload, 1)
-			time.AfterFunc(300*time.Millisecond, func() {
+			go func() {
+				opened(t, p, 100*time.Millisecond)
 				w <- start(t, "-mode", "fork", "-threads", "2", "-duration", "1s", "-cgroup", g.Path)
-			})
+			}()
 			r := measureWith(t, p, g.target(), 2500*time.Millisecond)
 			did := (<-w).wait()
 			s := ledger(t, r)
@@ -130,5 +133,21 @@ func TestContendedKernelLock(t *testing.T) {
 	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
 	if s.state[kernelLock] < 100 {
 		t.Errorf("four threads fight for one address space: kernel_lock %.0f ms", s.state[kernelLock])
+	}
+}
+
+func TestDirectWritesAreIO(t *testing.T) {
+	var fs unix.Statfs_t
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
+		t.Skip("needs a disk below the working directory; it runs in `make test` and not in test/kernels")
+	}
+	w := start(t, "-mode", "io", "-dir", dir, "-threads", "2")
+	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	if s.state[io_] < 20 {
+		t.Errorf("two threads write to the disk all the time: io %.0f ms", s.state[io_])
 	}
 }

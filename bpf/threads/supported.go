@@ -87,21 +87,21 @@ func privileged() error {
 	return noPrivileges("neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON")
 }
 
-// loadError types what the kernel refuses at load and attach.
-func loadError(err error) error {
+// typed makes what the kernel refuses at load and attach an *UnsupportedError
+// where it is one.
+func typed(err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		return fmt.Errorf("loading probe threads: %w", err)
+		return err
 	case errors.Is(err, fs.ErrPermission):
-		reason := err.Error()
 		if lock, _ := os.ReadFile("/sys/kernel/security/lockdown"); strings.Contains(string(lock), "[confidentiality]") {
 			return &UnsupportedError{"permission to read kernel memory", "kernel lockdown is confidentiality",
-				"boot this node with lockdown=integrity or less"}
+				"boot this node with lockdown=integrity or none"}
 		}
-		return noPrivileges(reason)
+		return noPrivileges(err.Error())
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return &UnsupportedError{"BPF feature", err.Error(), "run Linux 5.19 or later"}
 	}
-	return fmt.Errorf("loading probe threads: %w", err)
+	return err
 }

@@ -85,7 +85,9 @@ func TestMovedInDuringTheWindow(t *testing.T) {
 	g := newGroup(t)
 	w := start(t, "-mode", "burn", "-threads", "3")
 	moved := make(chan string, 1)
-	time.AfterFunc(700*time.Millisecond, func() {
+	p := probe(t)
+	go func() {
+		opened(t, p, 700*time.Millisecond)
 		dir := filepath.Join(g.Path, "late")
 		err := os.Mkdir(dir, 0o755)
 		if err == nil {
@@ -95,7 +97,7 @@ func TestMovedInDuringTheWindow(t *testing.T) {
 			dir = err.Error()
 		}
 		moved <- dir
-	})
+	}()
 	r := measure(t, g.target(), 2*time.Second)
 	late := &group{t: t, Path: <-moved}
 	late.cleaned()

@@ -89,7 +89,7 @@ static __always_inline __u64 throttled_part(struct task_struct *p, struct thread
 		if (!bpf_core_field_exists(q->throttled_clock_self) && (__s64)grown > 0) {
 			__u64 passed = (clock - s->clock0) >> 10;
 
-			if (passed)
+			if (passed && wait < 1ull << 36) /* the product fits */
 				grown = (grown >> 10) * wait / passed;
 		}
 	}
