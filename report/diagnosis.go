@@ -163,19 +163,7 @@ func (p *page) account(d incident.Diagnosis) {
 			p.field(label, 2, plain(fmt.Sprintf("%s, %s: %s", g.Cgroup, counted(g.Threads, "thread"), split(g.States))))
 		}
 	}
-	for _, probe := range d.Probes {
-		if probe.Status == incident.ProbeOK && probe.Lost == 0 {
-			continue
-		}
-		text := string(probe.Status)
-		if probe.Reason != "" {
-			text += ": " + probe.Reason
-		}
-		if probe.Lost > 0 {
-			text += fmt.Sprintf(" (%d events lost)", probe.Lost)
-		}
-		p.field("Probe", 3, in(yellow, probe.Name+" "+text))
-	}
+	p.trouble(d)
 	if d.Node.Name != "" {
 		p.field("Node", 2, plain(node(d.Node)))
 	}
@@ -219,4 +207,21 @@ func split(states map[incident.State]float64) string {
 		return "nothing"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// trouble writes the probes that could not measure everything.
+func (p *page) trouble(d incident.Diagnosis) {
+	for _, probe := range d.Probes {
+		if probe.Status == incident.ProbeOK && probe.Lost == 0 {
+			continue
+		}
+		text := probe.Name + " " + string(probe.Status)
+		if probe.Reason != "" {
+			text += ": " + probe.Reason
+		}
+		if probe.Lost > 0 {
+			text += fmt.Sprintf(" (%d events lost)", probe.Lost)
+		}
+		p.field("Probe", 3, in(yellow, text))
+	}
 }

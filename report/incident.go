@@ -115,15 +115,6 @@ func (p *page) alerts(inc incident.Incident) {
 	p.field("Received", 2, when...)
 }
 
-// trouble writes the probes that could not measure everything.
-func (p *page) trouble(d incident.Diagnosis) {
-	for _, probe := range d.Probes {
-		if probe.Status != incident.ProbeOK || probe.Lost > 0 {
-			p.field("Probe", 3, in(yellow, fmt.Sprintf("%s %s, %d events lost %s", probe.Name, probe.Status, probe.Lost, probe.Reason)))
-		}
-	}
-}
-
 // plan writes what would be done, what was decided about it, and what was done.
 func (p *page) plan(inc incident.Incident) {
 	if inc.Plan == nil {

@@ -54,14 +54,12 @@ type span struct {
 	style style
 }
 
-func plain(text string) span                 { return span{text, none} }
-func bold(text string) span                  { return span{text, strong} }
-func dim(text string) span                   { return span{text, faint} }
-func in(s style, text string) span           { return span{text, s} }
-func plainf(format string, args ...any) span { return plain(fmt.Sprintf(format, args...)) }
-func title(text string, s style) span        { return span{strings.ToUpper(words(text)), s.bold()} }
-func words(name string) string               { return strings.ReplaceAll(name, "_", " ") }
-func joined(sep string, parts []string) span { return plain(strings.Join(parts, sep)) }
+func plain(text string) span          { return span{text, none} }
+func bold(text string) span           { return span{text, strong} }
+func dim(text string) span            { return span{text, faint} }
+func in(s style, text string) span    { return span{text, s} }
+func title(text string, s style) span { return span{strings.ToUpper(words(text)), s.bold()} }
+func words(name string) string        { return strings.ReplaceAll(name, "_", " ") }
 
 func (p *page) blank() { p.b.WriteByte('\n') }
 
