@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,9 +12,8 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
-// The weights of a target and of a neighbour with more threads than CPUs: the
-// target gets 43% of a CPU that both want.
-const targetWeight, noisyWeight = 16384, 43418
+// A target and a neighbour on one CPU that both want: the target gets 45% of it.
+const targetWeight, noisyWeight = 100000, 122000
 
 func burners(n string) []string { return []string{"-mode", "burn", "-threads", n} }
 
@@ -28,9 +29,9 @@ func TestThresholds(t *testing.T) {
 		want   []incident.Cause // all of them and no other; none: clean
 	}{
 		{"throttled alone", burners("1"), 262144, 0.3, false, []incident.Cause{incident.CPUThrottled}},
-		{"throttled on a saturated machine", burners("1"), targetWeight, 0.25, true, []incident.Cause{incident.CPUThrottled, incident.CPUSaturated}},
-		{"quota not reached on a saturated machine", burners("1"), targetWeight, 0.9, true, []incident.Cause{incident.CPUSaturated}},
-		{"no quota on a saturated machine", burners("1"), targetWeight, 0, true, []incident.Cause{incident.CPUSaturated}},
+		{"throttled on a saturated machine", append(burners("1"), "-cpus", "1"), targetWeight, 0.25, true, []incident.Cause{incident.CPUThrottled, incident.CPUSaturated}},
+		{"quota not reached on a saturated machine", append(burners("1"), "-cpus", "1"), targetWeight, 0.9, true, []incident.Cause{incident.CPUSaturated}},
+		{"no quota on a saturated machine", append(burners("1"), "-cpus", "1"), targetWeight, 0, true, []incident.Cause{incident.CPUSaturated}},
 		{"busy loop", burners("1"), 262144, 0, false, []incident.Cause{incident.CPUBusy}},
 		{"busy loop under its quota", burners("1"), 262144, 1.5, false, []incident.Cause{incident.CPUBusy}},
 		{"more threads than CPUs", burners("8"), 262144, 0, false, []incident.Cause{incident.CPUBusy}},
@@ -45,32 +46,51 @@ func TestThresholds(t *testing.T) {
 			l.load([]string{dir}, c.target...)
 			noisy := l.group("noisy", noisyWeight, 0)
 			if c.noisy {
-				l.load([]string{noisy}, burners("4")...)
+				l.load([]string{noisy}, append(burners("2"), "-cpus", "1")...)
 			}
-			time.Sleep(200 * time.Millisecond) // the first slices are not typical
 			a := newAgent(t, nil)
-			m, err := a.Measure(t.Context(), Request{Target: incident.Target{Cgroup: dir}, Window: 1500 * time.Millisecond}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			d := cause.Diagnose(m)
-			logFigures(t, d)
-			checkCauses(t, d, c.want)
-			if f, ok := d.Finding(incident.CPUSaturated); ok && !strings.Contains(f.Message, "/noisy") {
-				t.Errorf("the neighbour is not named: %s", f.Message)
+			for attempt := 1; ; attempt++ {
+				time.Sleep(200 * time.Millisecond) // the first slices are not typical
+				m, err := a.Measure(t.Context(), Request{Target: incident.Target{Cgroup: dir}, Window: 1500 * time.Millisecond}, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d := cause.Diagnose(m)
+				logFigures(t, d)
+				wrong := checkCauses(d, c.want)
+				if wrong == "" {
+					return
+				}
+				// Who is not of this test may not decide it, and may not excuse it for ever.
+				if others := strangers(d); others < 0.2 || attempt == 4 {
+					t.Fatal(wrong)
+				} else {
+					t.Logf("again: others than this test's held %.1f CPUs: %s", others, wrong)
+				}
 			}
 		})
 	}
 }
 
-func checkCauses(t *testing.T, d incident.Diagnosis, want []incident.Cause) {
-	t.Helper()
+// strangers is how many CPUs the groups that are not of this test held.
+func strangers(d incident.Diagnosis) float64 {
+	total := 0.0
+	for _, e := range d.Evidence {
+		switch {
+		case e.Metric == "cpu_others":
+			total += e.Value
+		case e.Metric == "cpu_holder" && strings.HasPrefix(e.Subject, fmt.Sprintf("/kmend-agent-%d", os.Getpid())):
+			total -= e.Value
+		}
+	}
+	return total
+}
+
+// checkCauses says what is wrong with d; empty if it is as wanted.
+func checkCauses(d incident.Diagnosis, want []incident.Cause) string {
 	verdict := incident.Confirmed
 	if len(want) == 0 {
 		verdict = incident.Clean
-	}
-	if d.Verdict != verdict {
-		t.Fatalf("verdict %s, want %s: %+v", d.Verdict, verdict, d.Findings)
 	}
 	var got []incident.Cause
 	for _, f := range d.Findings {
@@ -79,9 +99,13 @@ func checkCauses(t *testing.T, d incident.Diagnosis, want []incident.Cause) {
 		}
 	}
 	slices.Sort(got)
-	if !slices.Equal(got, slices.Sorted(slices.Values(want))) {
-		t.Errorf("causes %v, want %v: %+v", got, want, d.Findings)
+	if d.Verdict != verdict || !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		return fmt.Sprintf("%s %v, want %s %v: %+v", d.Verdict, got, verdict, want, d.Findings)
 	}
+	if f, ok := d.Finding(incident.CPUSaturated); ok && !strings.Contains(f.Message, "/noisy") {
+		return "the neighbour is not named: " + f.Message
+	}
+	return ""
 }
 
 func logFigures(t *testing.T, d incident.Diagnosis) {

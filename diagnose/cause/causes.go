@@ -119,7 +119,8 @@ func queueing(f facts, beside bool) (incident.Finding, bool) {
 	return fd, true
 }
 
-// busy: nothing held the target back and it used up what it may use.
+// busy: nothing held the target back and it wanted all that it may use. What it
+// waited for others was under the threshold of cpu.saturated.
 func busy(f facts) (incident.Finding, bool) {
 	on := f.state(incident.OnCPU)
 	if !f.over(on, busyShare) {
@@ -129,18 +130,22 @@ func busy(f facts) (incident.Finding, bool) {
 		Cause:     incident.CPUBusy,
 		Verdict:   incident.Confirmed,
 		Share:     f.share(on),
-		Threshold: f.threshold(busyShare) + fmt.Sprintf(", a thread or the target uses at least %.0f%% of what it may", 100*busyUse),
+		Threshold: f.threshold(busyShare) + fmt.Sprintf(", a thread or the target wants at least %.0f%% of what it may use", 100*busyUse),
 		Evidence:  f.cite("on_cpu", "active"),
 	}
 	own := fmt.Sprintf("on CPU %s of %s ms%s", ms(on), ms(f.active), f.inThreads())
 	may, evidence := f.may()
-	top, name := f.busiest()
+	top := f.busiest()
+	ran, waited := top.States[incident.OnCPU], top.States[incident.RunQueue]
 	switch {
-	case f.used >= busyUse*may:
+	case f.used+f.waiting >= busyUse*may:
 		fd.Message = fmt.Sprintf("%s: it used %s of the %s it may use", own, about(f.used), plural(may, "CPU"))
 		fd.Evidence = append(fd.Evidence, evidence...)
-	case top >= busyUse*f.window:
-		fd.Message = fmt.Sprintf("%s: thread %s ran for %s of %s ms", own, name, ms(top), ms(f.window))
+	case ran+waited >= busyUse*f.window:
+		fd.Message = fmt.Sprintf("%s: thread %s (%d) ran for %s of %s ms", own, top.Comm, top.TID, ms(ran), ms(f.window))
+		if waited >= 0.05*f.window {
+			fd.Message += fmt.Sprintf(" and waited %s", ms(waited))
+		}
 	default:
 		return incident.Finding{}, false
 	}
@@ -158,13 +163,16 @@ func (f facts) may() (cpus float64, evidence []string) {
 	return cpus, evidence
 }
 
-func (f facts) busiest() (on float64, name string) {
+// busiest is the thread that wanted a CPU longest.
+func (f facts) busiest() incident.ThreadLedger {
+	var best incident.ThreadLedger
+	wants := func(t incident.ThreadLedger) float64 { return t.States[incident.OnCPU] + t.States[incident.RunQueue] }
 	for _, t := range f.m.Ledger.Top {
-		if v := t.States[incident.OnCPU]; v > on {
-			on, name = v, fmt.Sprintf("%s (%d)", t.Comm, t.TID)
+		if wants(t) > wants(best) {
+			best = t
 		}
 	}
-	return on, name
+	return best
 }
 
 // waiting is a doubt: waits for a CPU over the threshold of which no cause has
