@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +34,22 @@ func (p pkg) path() (string, bool) {
 		return ".", true
 	}
 	return strings.CutPrefix(p.ImportPath, module+"/")
+}
+
+// written are the texts of the files that a person wrote, by name.
+func (p pkg) written(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, name := range p.GoFiles {
+		b, err := os.ReadFile(filepath.Join(p.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head, _, _ := strings.Cut(string(b), "\npackage "); !strings.Contains(head, "DO NOT EDIT") {
+			out[name] = string(b)
+		}
+	}
+	return out
 }
 
 // tree is every package of the module and all they depend on, by import path.
