@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -161,49 +158,37 @@ func TestRestart(t *testing.T) {
 func TestStatusUpdatesDoNotStopIt(t *testing.T) {
 	w := newWorld(t, "4")
 	w.pod("web", []corev1.Container{burstable("100m", "200m")})
-	a := w.resizer(10 * time.Second)
-	step := w.preview(a, w.target("web"), double)
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan int)
-	go func() {
-		n := 0
-		for ; ctx.Err() == nil; n++ {
-			_ = w.tryReport(ctx, "web", func(p *corev1.Pod) { p.Status.Message = fmt.Sprint("update ", n) })
-			time.Sleep(20 * time.Millisecond)
-		}
-		ended <- n
-	}()
 	w.kubelet("web", resized)
-	_, err := a.Apply(t.Context(), w.target("web"), step)
-	cancel()
-	if n := <-ended; n < 3 {
-		t.Errorf("only %d status updates came in between", n)
-	}
+	updates := 0
+	a := w.meddled(func() {
+		if updates++; updates <= 4 {
+			w.report("web", func(p *corev1.Pod) { p.Status.Message = fmt.Sprint("update ", updates) })
+		}
+	})
+	x, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
 	w.must(err)
+	w.is("result", x.Result, "applied")
 	w.is("cpu", w.cpu("web"), "400m 100m")
+	if updates != 5 {
+		t.Errorf("the patch was sent %d times, want 5: four conflicts and a success", updates)
+	}
 }
 
 func TestSomebodyElse(t *testing.T) {
 	w := newWorld(t, "4")
-	other := func(name, limit string) {
-		t.Helper()
-		_, err := w.admin.CoreV1().Pods(w.namespace).Patch(t.Context(), name, types.StrategicMergePatchType,
-			[]byte(`{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"`+limit+`"}}}]}}`), metav1.PatchOptions{}, "resize")
-		w.must(err)
-	}
 	pod := w.pod("web", []corev1.Container{burstable("100m", "200m")})
 	w.kubelet("web", resized)
 	a, target := w.resizer(10*time.Second), w.target("web")
 	step := w.preview(a, target, double)
-	other("web", "250m")
+	w.resize("web", "250m")
 	_, err := a.Apply(t.Context(), target, step)
 	w.refusal(err, "has limit 0.25 CPU, request 0.1 CPU now and had limit 0.2 CPU, request 0.1 CPU: somebody changed it since, so it stays")
 	w.is("cpu", w.cpu("web"), "250m 100m")
 
-	other("web", "200m")
+	w.resize("web", "200m")
 	done, err := a.Apply(t.Context(), target, step)
 	w.must(err)
-	other("web", "900m")
+	w.resize("web", "900m")
 	_, err = a.Undo(t.Context(), target, step, done)
 	w.refusal(err, "somebody changed it since, so it stays")
 	w.is("cpu", w.cpu("web"), "900m 100m")
@@ -227,37 +212,10 @@ func TestSomebodyElse(t *testing.T) {
 	w.refusal(err, "was replaced since it was measured")
 }
 
-// meddler changes the pod between the read and the patch of a resize, once.
-type meddler struct {
-	http.RoundTripper
-	once sync.Once
-	act  func()
-}
-
-func (m *meddler) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPatch && !r.URL.Query().Has("dryRun") {
-		m.once.Do(m.act)
-	}
-	return m.RoundTripper.RoundTrip(r)
-}
-
 func TestChangedBetweenReadAndPatch(t *testing.T) {
 	w := newWorld(t, "4")
 	w.pod("web", []corev1.Container{burstable("100m", "200m")})
-	config := cluster(t)
-	config.WrapTransport = func(rt http.RoundTripper) http.RoundTripper {
-		return &meddler{RoundTripper: rt, act: func() {
-			_, err := w.admin.CoreV1().Pods(w.namespace).Patch(t.Context(), "web", types.StrategicMergePatchType,
-				[]byte(`{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"250m"}}}]}}`), metav1.PatchOptions{}, "resize")
-			if err != nil {
-				t.Error(err)
-			}
-		}}
-	}
-	c, err := client.NewForConfig(config)
-	w.must(err)
-	a, err := kubernetes.NewResizeCPU(c, kubernetes.Options{Wait: time.Second, Poll: 20 * time.Millisecond})
-	w.must(err)
+	a := w.meddled(func() { w.resize("web", "250m") })
 	x, err := a.Apply(t.Context(), w.target("web"), w.preview(a, w.target("web"), double))
 	w.refusal(err, "has limit 0.25 CPU, request 0.1 CPU now and had limit 0.2 CPU")
 	w.is("result", x.Result, "")

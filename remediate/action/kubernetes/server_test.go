@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,7 +44,13 @@ type apiServer struct {
 	config *rest.Config
 	err    error
 	dir    string
-	procs  []*exec.Cmd
+	procs  []*process
+	ended  atomic.Int32
+}
+
+type process struct {
+	*exec.Cmd
+	waited chan struct{}
 }
 
 // cluster is the administrator's configuration of the API server.
@@ -60,7 +67,14 @@ func cluster(t *testing.T) *rest.Config {
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("no %s: test/cluster builds it; runs in `make test`", binary)
 	}
-	server.once.Do(func() { server.config, server.err = server.start(binary) })
+	server.once.Do(func() {
+		// Somebody else may take a port between asking for it and using it: once more with others.
+		if server.config, server.err = server.start(binary); server.err != nil {
+			t.Logf("starting the API server again: %v", server.err)
+			server.stop()
+			server.config, server.err = server.start(binary)
+		}
+	})
 	if server.err != nil {
 		t.Fatalf("starting the API server: %v", server.err)
 	}
@@ -121,13 +135,15 @@ func (s *apiServer) run(binary, name string, args ...string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	s.procs = append(s.procs, cmd)
+	p := &process{cmd, make(chan struct{})}
+	s.procs = append(s.procs, p)
+	go func() { cmd.Wait(); s.ended.Add(1); close(p.waited) }()
 	return nil
 }
 
 func (s *apiServer) ready(config *rest.Config) error {
 	var err error
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline) && s.ended.Load() == 0; time.Sleep(50 * time.Millisecond) {
 		var c *client.Clientset
 		if c, err = client.NewForConfig(config); err != nil {
 			continue // the certificate is not written yet
@@ -139,8 +155,11 @@ func (s *apiServer) ready(config *rest.Config) error {
 			return nil
 		}
 	}
-	log, _ := os.ReadFile(filepath.Join(s.dir, "kube-apiserver.log"))
-	return fmt.Errorf("not ready after 60s: %w\n%s", err, log[max(0, len(log)-2000):])
+	for _, name := range []string{"etcd", "kube-apiserver"} {
+		log, _ := os.ReadFile(filepath.Join(s.dir, name+".log"))
+		err = errors.Join(err, fmt.Errorf("%s: %s", name, log[max(0, len(log)-1500):]))
+	}
+	return fmt.Errorf("not ready after 90s, or %d of its processes ended: %w", s.ended.Load(), err)
 }
 
 // keys writes the administrator's token and the key pair of service accounts.
@@ -166,8 +185,10 @@ func (s *apiServer) keys() error {
 func (s *apiServer) stop() {
 	for i := len(s.procs) - 1; i >= 0; i-- {
 		s.procs[i].Process.Kill() // the data are thrown away
-		s.procs[i].Wait()
+		<-s.procs[i].waited
 	}
+	s.procs = nil
+	s.ended.Store(0)
 	if s.dir != "" {
 		os.RemoveAll(s.dir)
 	}

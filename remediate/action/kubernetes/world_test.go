@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 
@@ -185,7 +187,12 @@ func (w *world) kubelet(name string, answers ...answer) {
 				continue
 			}
 			time.Sleep(60 * time.Millisecond) // a kubelet is not that fast
-			if err := w.tryReport(ctx, name, answers[0]); err != nil {
+			report := func(p *corev1.Pod) {
+				if !same(p) { // it may be another pod by now
+					answers[0](p)
+				}
+			}
+			if err := w.tryReport(ctx, name, report); err != nil {
 				if ctx.Err() == nil && !apierrors.IsNotFound(err) {
 					w.Errorf("playing the kubelet: %v", err)
 				}
@@ -244,6 +251,38 @@ func (w *world) resizer(wait time.Duration) *kubernetes.ResizeCPU {
 	a, err := kubernetes.NewResizeCPU(w.admin, kubernetes.Options{Wait: wait, Poll: 20 * time.Millisecond})
 	w.must(err)
 	return a
+}
+
+// meddled is like resizer; act runs between its read and its patch, each time.
+func (w *world) meddled(act func()) *kubernetes.ResizeCPU {
+	w.Helper()
+	config := cluster(w.T)
+	config.WrapTransport = func(next http.RoundTripper) http.RoundTripper { return meddler{next, act} }
+	c, err := client.NewForConfig(config)
+	w.must(err)
+	a, err := kubernetes.NewResizeCPU(c, kubernetes.Options{Wait: 10 * time.Second, Poll: 20 * time.Millisecond})
+	w.must(err)
+	return a
+}
+
+type meddler struct {
+	http.RoundTripper
+	act func()
+}
+
+func (m meddler) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPatch && !r.URL.Query().Has("dryRun") {
+		m.act()
+	}
+	return m.RoundTripper.RoundTrip(r)
+}
+
+// resize is what somebody else does to the pod's limit.
+func (w *world) resize(name, limit string) {
+	w.Helper()
+	_, err := w.admin.CoreV1().Pods(w.namespace).Patch(w.Context(), name, types.StrategicMergePatchType,
+		[]byte(`{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"`+limit+`"}}}]}}`), metav1.PatchOptions{}, "resize")
+	w.must(err)
 }
 
 var double = map[string]any{"factor": 2, "max": "4"}
