@@ -340,9 +340,9 @@ func TestRealRefusals(t *testing.T) {
 	}{
 		"other node":    {incident.Target{Node: "there", Cgroup: tr.dir}, double, `the target is on node "there" and this is "here"`},
 		"root":          {incident.Target{Cgroup: tr.root}, double, "is the root of its hierarchy"},
-		"climbs out":    {incident.Target{Cgroup: tr.dir + "/../../../../../etc"}, double, "/etc is not below a cgroup mount"},
+		"climbs out":    {incident.Target{Cgroup: tr.dir + "/../../../../../proc"}, double, "/proc is not below a cgroup mount"},
 		"climbs up":     {incident.Target{Cgroup: tr.dir + "/.."}, double, "is the root of its hierarchy"},
-		"not a cgroup":  {incident.Target{Cgroup: "/etc"}, double, "/etc is not below a cgroup mount"},
+		"not a cgroup":  {incident.Target{Cgroup: "/proc"}, double, "/proc is not below a cgroup mount"},
 		"relative":      {incident.Target{Cgroup: "kmend"}, double, "is not an absolute path"},
 		"missing":       {incident.Target{Cgroup: tr.dir + "/nothing"}, double, "no such file or directory"},
 		"pod":           {incident.Target{Namespace: "a", Pod: "b", Cgroup: tr.dir}, double, "use kubernetes.resize_cpu"},
