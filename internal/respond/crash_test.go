@@ -189,14 +189,14 @@ func (c child) killedThere(t *testing.T) {
 	t.Helper()
 	cmd := c.start(t)
 	reached := filepath.Join(c.Dir, "reached")
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(reached); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
-			t.Fatalf("%q was not reached in 30 s: %s", c.HangAt, cmd.Stderr)
+			t.Fatalf("%q was not reached in two minutes: %s", c.HangAt, cmd.Stderr)
 		}
 	}
 	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
@@ -211,7 +211,7 @@ func (c child) killedThere(t *testing.T) {
 func (c child) toTheEnd(t *testing.T) {
 	t.Helper()
 	cmd := c.start(t)
-	timer := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("kmend after the restart: %v: %s", err, cmd.Stderr)

@@ -214,7 +214,7 @@ func startOn(t *testing.T, s *store.Store, d *stages, change ...func(*Options)) 
 }
 
 func (b bench) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := b.Stop(ctx); err != nil {
 		b.t.Error(err)
@@ -244,13 +244,13 @@ func (b bench) only() incident.Incident {
 // until waits for the only incident to satisfy ok.
 func (b bench) until(what string, ok func(incident.Incident) bool) incident.Incident {
 	b.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		inc := b.only()
 		if ok(inc) {
 			return inc
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("not %s after 10 s: phase %s, outcome %q, reason %q\n%v", what, inc.Phase, inc.Outcome, inc.Reason, inc.Timeline)
+			b.t.Fatalf("not %s after a minute: phase %s, outcome %q, reason %q\n%v", what, inc.Phase, inc.Outcome, inc.Reason, inc.Timeline)
 		}
 	}
 }

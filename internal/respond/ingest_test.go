@@ -243,7 +243,7 @@ func TestOneRemediationPerTarget(t *testing.T) {
 	b.ingest(firing("/a"))
 	b.ingest(other)
 	var outcomes []string
-	for deadline := time.Now().Add(10 * time.Second); len(outcomes) < 2 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(outcomes) < 2 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		list, err := b.store.List(t.Context(), store.Filter{})
 		if err != nil {
 			t.Fatal(err)
@@ -282,10 +282,10 @@ func TestDiagnosesAtOnce(t *testing.T) {
 	for i := range 20 {
 		b.ingest(firing("/" + strings.Repeat("x", i+1)))
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		ids, err := b.store.OpenIDs(t.Context())
 		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("%d incidents open after 10 s, %v", len(ids), err)
+			t.Fatalf("%d incidents open after a minute, %v", len(ids), err)
 		}
 		if len(ids) == 0 {
 			break
@@ -316,7 +316,7 @@ func TestLatencyToTheDiagnoser(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("from Ingest to the diagnoser: median %s, worst %s", took[10], took[19])
-	if took[10] > 100*time.Millisecond {
+	if took[10] > 400*time.Millisecond {
 		t.Errorf("the median is %s", took[10])
 	}
 }

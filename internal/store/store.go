@@ -136,7 +136,9 @@ func (s *Store) Close() error {
 			}
 		}
 		if s.lock != nil {
-			errs = append(errs, s.lock.Close())
+			// A process that is being forked right now has the file too, and with it
+			// the lock, until it is executed: closing would not give it back.
+			errs = append(errs, unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close())
 		}
 	})
 	return errors.Join(errs...)
