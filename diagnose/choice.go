@@ -50,12 +50,12 @@ func (c choice) of(ctx context.Context, t incident.Target) (agent, error) {
 			return agent{Measurer: c.opts.Local, name: "the agent on this node"}, nil
 		}
 		if standalone {
-			return agent{}, obstacle("the agent on this node does not measure: " + c.opts.LocalAbsent)
+			return agent{}, obstacleError("the agent on this node does not measure: " + c.opts.LocalAbsent)
 		}
 	case standalone:
-		return agent{}, obstacle(fmt.Sprintf("%s is on node %s, this is node %s, and no other agents are configured; set agents.static or agents.kubernetes", t, t.Node, c.opts.NodeName))
+		return agent{}, obstacleError(fmt.Sprintf("%s is on node %s, this is node %s, and no other agents are configured; set agents.static or agents.kubernetes", t, t.Node, c.opts.NodeName))
 	case t.Node == "":
-		return agent{}, obstacle(fmt.Sprintf("which node? Nothing says where %s is; keep a node label in the alert", t))
+		return agent{}, obstacleError(fmt.Sprintf("which node? Nothing says where %s is; keep a node label in the alert", t))
 	}
 	return c.remote(ctx, t.Node)
 }
@@ -67,7 +67,7 @@ func (c choice) remote(ctx context.Context, node string) (agent, error) {
 	if !ok {
 		expect = ""
 		if c.opts.AgentPods == nil {
-			return agent{}, obstacle(fmt.Sprintf("no agent for node %s; agents.static has: %s", node, nodes(c.opts.Static)))
+			return agent{}, obstacleError(fmt.Sprintf("no agent for node %s; agents.static has: %s", node, nodes(c.opts.Static)))
 		}
 		var err error
 		if url, err = c.podURL(ctx, node); err != nil {
@@ -82,7 +82,7 @@ func (c choice) remote(ctx context.Context, node string) (agent, error) {
 	}
 	m, err := c.opts.Dial(url)
 	if err != nil {
-		return agent{}, obstacle(fmt.Sprintf("%s: %v", name, err))
+		return agent{}, obstacleError(fmt.Sprintf("%s: %v", name, err))
 	}
 	c.clients[node] = client{url, m}
 	return agent{m, name, expect}, nil
@@ -97,7 +97,7 @@ func (c choice) podURL(ctx context.Context, node string) (string, error) {
 	})
 	switch {
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return "", obstacle(fmt.Sprintf("the Kubernetes API does not let kmend list pods in namespace %s (%s), where its agents are; grant it list on pods there", where.Namespace, apierrors.ReasonForError(err)))
+		return "", obstacleError(fmt.Sprintf("the Kubernetes API does not let kmend list pods in namespace %s (%s), where its agents are; grant it list on pods there", where.Namespace, apierrors.ReasonForError(err)))
 	case err != nil:
 		return "", fmt.Errorf("looking for the agent on node %s: %w", node, err)
 	}
@@ -113,7 +113,7 @@ func (c choice) podURL(ctx context.Context, node string) (string, error) {
 		}
 		return "https://" + net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(where.Port)), nil
 	}
-	return "", obstacle(fmt.Sprintf("no agent is ready on node %s (namespace %s, selector %s)%s", node, where.Namespace, where.Selector, unfit))
+	return "", obstacleError(fmt.Sprintf("no agent is ready on node %s (namespace %s, selector %s)%s", node, where.Namespace, where.Selector, unfit))
 }
 
 // unready says why an agent's pod cannot be asked, "" when it can.

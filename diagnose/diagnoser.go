@@ -17,11 +17,11 @@ type Diagnoser struct {
 	agent choice
 }
 
-// obstacle is a reason why nothing can be measured: it becomes the message of
+// obstacleError is a reason why nothing can be measured: it becomes the message of
 // an inconclusive diagnosis.
-type obstacle string
+type obstacleError string
 
-func (o obstacle) Error() string { return string(o) }
+func (o obstacleError) Error() string { return string(o) }
 
 // New makes a Diagnoser.
 func New(opts Options) (*Diagnoser, error) {
@@ -38,7 +38,7 @@ func New(opts Options) (*Diagnoser, error) {
 func (d *Diagnoser) Diagnose(ctx context.Context, target incident.Target, window time.Duration) (incident.Diagnosis, error) {
 	start := time.Now()
 	diagnosis, err := d.diagnose(ctx, target, window)
-	if reason, ok := errors.AsType[obstacle](err); ok {
+	if reason, ok := errors.AsType[obstacleError](err); ok {
 		diagnosis, err = inconclusive(target, start, window, string(reason)), nil
 	}
 	if err != nil {
@@ -62,7 +62,7 @@ func (d *Diagnoser) diagnose(ctx context.Context, asked incident.Target, window 
 		return incident.Diagnosis{}, err
 	}
 	if agent.node != "" && m.Node.Name != "" && !sameNode(agent.node, m.Node.Name) {
-		return incident.Diagnosis{}, obstacle(fmt.Sprintf("%s says that it is on node %s; correct agents.static, or the agent's node name", agent.name, quote(m.Node.Name)))
+		return incident.Diagnosis{}, obstacleError(fmt.Sprintf("%s says that it is on node %s; correct agents.static, or the agent's node name", agent.name, quote(m.Node.Name)))
 	}
 	diagnosis := cause.Diagnose(m)
 	diagnosis.Target = merge(target, m.Target)
@@ -84,9 +84,9 @@ func (d *Diagnoser) measure(ctx context.Context, a agent, target incident.Target
 		case ctx.Err() != nil:
 			return m, context.Cause(ctx)
 		case !errors.Is(err, ErrBusy):
-			return m, obstacle(fmt.Sprintf("%s: %v", a.name, err))
+			return m, obstacleError(fmt.Sprintf("%s: %v", a.name, err))
 		case time.Now().After(patience):
-			return m, obstacle(fmt.Sprintf("%s: %v; it was asked for %s", a.name, err, d.opts.Patience))
+			return m, obstacleError(fmt.Sprintf("%s: %v; it was asked for %s", a.name, err, d.opts.Patience))
 		}
 		select {
 		case <-ctx.Done():

@@ -30,9 +30,9 @@ func (l podLookup) locate(ctx context.Context, t incident.Target) (incident.Targ
 	pod, err := l.client.CoreV1().Pods(t.Namespace).Get(ctx, t.Pod, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return t, obstacle(fmt.Sprintf("pod %s/%s is gone: the Kubernetes API does not know it", t.Namespace, t.Pod))
+		return t, obstacleError(fmt.Sprintf("pod %s/%s is gone: the Kubernetes API does not know it", t.Namespace, t.Pod))
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return t, obstacle(fmt.Sprintf("the Kubernetes API does not let kmend read pod %s/%s (%s); grant it get on pods", t.Namespace, t.Pod, apierrors.ReasonForError(err)))
+		return t, obstacleError(fmt.Sprintf("the Kubernetes API does not let kmend read pod %s/%s (%s); grant it get on pods", t.Namespace, t.Pod, apierrors.ReasonForError(err)))
 	case err != nil:
 		return t, fmt.Errorf("looking up pod %s/%s: %w", t.Namespace, t.Pod, err)
 	}
@@ -48,11 +48,11 @@ func place(t incident.Target, pod *corev1.Pod) (incident.Target, error) {
 	}
 	switch {
 	case t.PodUID != "" && t.PodUID != uid:
-		return t, obstacle(fmt.Sprintf("pod %s is gone: another pod of its name has taken its place", name))
+		return t, obstacleError(fmt.Sprintf("pod %s is gone: another pod of its name has taken its place", name))
 	case pod.Spec.NodeName == "":
-		return t, obstacle(fmt.Sprintf("pod %s is not scheduled: %s", name, unscheduled(pod)))
+		return t, obstacleError(fmt.Sprintf("pod %s is not scheduled: %s", name, unscheduled(pod)))
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
-		return t, obstacle(fmt.Sprintf("pod %s has ended (%s): nothing of it runs any more", name, pod.Status.Phase))
+		return t, obstacleError(fmt.Sprintf("pod %s has ended (%s): nothing of it runs any more", name, pod.Status.Phase))
 	}
 	t.Node, t.PodUID = pod.Spec.NodeName, uid
 	if t.Container == "" {
@@ -66,13 +66,13 @@ func place(t incident.Target, pod *corev1.Pod) (incident.Target, error) {
 				continue
 			}
 			if s.State.Running == nil || s.ContainerID == "" {
-				return t, obstacle(fmt.Sprintf("container %s of pod %s does not run: %s", t.Container, name, stateOf(s)))
+				return t, obstacleError(fmt.Sprintf("container %s of pod %s does not run: %s", t.Container, name, stateOf(s)))
 			}
 			_, t.ContainerID, _ = strings.Cut(s.ContainerID, "://")
 			return t, nil
 		}
 	}
-	return t, obstacle(fmt.Sprintf("pod %s has no container %s with a status yet; it has: %s", name, t.Container, orNone(names)))
+	return t, obstacleError(fmt.Sprintf("pod %s has no container %s with a status yet; it has: %s", name, t.Container, orNone(names)))
 }
 
 func unscheduled(pod *corev1.Pod) string {

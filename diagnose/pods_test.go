@@ -57,7 +57,7 @@ func TestPlace(t *testing.T) {
 			c.change(pod, &asked)
 			got, err := place(asked, pod)
 			if c.says != "" {
-				if why, ok := errors.AsType[obstacle](err); !ok || !strings.Contains(string(why), c.says) {
+				if why, ok := errors.AsType[obstacleError](err); !ok || !strings.Contains(string(why), c.says) {
 					t.Fatalf("error = %v; want an obstacle with %q", err, c.says)
 				}
 			} else if err != nil || got != c.want {
@@ -99,12 +99,12 @@ func TestLocateOverTheAPI(t *testing.T) {
 		"forbidden": {403, metav1.StatusReasonForbidden, "grant it get on pods"},
 	} {
 		_, err := podLookup{api(t, func(*http.Request) (int, any) { return status(c.code, c.reason) })}.locate(t.Context(), target)
-		if why, ok := errors.AsType[obstacle](err); !ok || !strings.Contains(string(why), c.says) {
+		if why, ok := errors.AsType[obstacleError](err); !ok || !strings.Contains(string(why), c.says) {
 			t.Errorf("%s: %v; want an obstacle with %q", name, err, c.says)
 		}
 	}
 	_, err := podLookup{api(t, func(*http.Request) (int, any) { return status(500, metav1.StatusReasonInternalError) })}.locate(t.Context(), target)
-	if _, ok := errors.AsType[obstacle](err); ok || err == nil {
+	if _, ok := errors.AsType[obstacleError](err); ok || err == nil {
 		t.Errorf("server error: %v; want an error that asks to try again", err)
 	}
 	got, err := podLookup{api(t, func(*http.Request) (int, any) { return 200, running() })}.locate(t.Context(), target)

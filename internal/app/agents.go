@@ -28,15 +28,15 @@ type measurer struct{ asker }
 func (m measurer) Measure(ctx context.Context, target incident.Target, window time.Duration, progress func(string)) (incident.Measurement, error) {
 	got, err := m.asker.Measure(ctx, agent.Request{Target: target, Window: window}, func(p agent.Progress) { progress(p.Message) })
 	if errors.Is(err, agent.ErrBusy) {
-		err = busy{err}
+		err = busyError{err}
 	}
 	return got, err
 }
 
-// busy is an error that diagnose understands, with the agent's words.
-type busy struct{ error }
+// busyError is an error that diagnose understands, with the agent's words.
+type busyError struct{ error }
 
-func (b busy) Unwrap() []error { return []error{b.error, diagnose.ErrBusy} }
+func (b busyError) Unwrap() []error { return []error{b.error, diagnose.ErrBusy} }
 
 // localAgent is the agent of this process; why says why there is none.
 func (a *App) localAgent(node string) (local *agent.Agent, why string) {
