@@ -8,11 +8,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 export KMEND_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kmend
 export CGO_ENABLED := 0
 
-GO         ?= go
-LDFLAGS    := -s -w -X main.version=$(VERSION)
-GOBUILD    := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
-LINT       := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
-PROTOC_GEN := $(KMEND_CACHE)/bin/protoc-gen
+GO      ?= go
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBUILD := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+LINT    := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
 
 .DEFAULT_GOAL := help
 
@@ -39,8 +38,7 @@ demo: ## Watch one incident from a real alert to a verified fix (root, Linux; un
 .PHONY: generate
 generate: ## Generate again what is generated: BPF objects, JSON Schema, protocol.
 	@test/setup/tools build
-	@GOBIN=$(PROTOC_GEN) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go connectrpc.com/connect/cmd/protoc-gen-connect-go
-	@PATH="$(PROTOC_GEN):$$PATH" $(GO) generate ./...
+	@$(GO) generate ./...
 
 .PHONY: check
 check: fmt vet generated lint ## The fast loop: format, vet, generated files, lint, short tests.
