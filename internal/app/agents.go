@@ -52,6 +52,10 @@ func (a *App) localAgent(node string) (local *agent.Agent, why string) {
 		return nil, err.Error()
 	}
 	a.stops.add("local agent", func(context.Context) error { return local.Close() })
+	// Loading the probe takes longer than all the rest of an answer: not at the first alert.
+	if err := local.Warm(); err != nil {
+		a.log.Error("this node is not measured", "error", err) // it answers, and says so
+	}
 	return local, ""
 }
 
