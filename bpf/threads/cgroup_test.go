@@ -148,40 +148,52 @@ func (g *group) throttledMS() float64 {
 	return 0
 }
 
-// watch samples throttledMS until stopped; the function then gives its growth
-// between two times.
-func (g *group) watch() (stop func() (growth func(from, to time.Time) float64)) {
+// watch samples throttledMS until stopped. The kernel adds a throttle up when it
+// ends, one period later at most, so what it says about a stretch of time lies
+// between two bounds.
+func (g *group) watch() (stop func(from, to time.Time) (least, most float64)) {
+	const period = 100 * time.Millisecond
 	type sample struct {
 		at time.Time
 		ms float64
 	}
 	var samples []sample
-	end, ended := make(chan struct{}), make(chan struct{})
+	end, ended := make(chan time.Time, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for {
-			samples = append(samples, sample{time.Now(), g.throttledMS()})
-			select {
-			case <-end:
+		for until := time.Now().Add(time.Hour); ; {
+			s := sample{time.Now(), g.throttledMS()}
+			if samples = append(samples, s); s.at.After(until) {
 				return
+			}
+			select {
+			case to := <-end:
+				until = to.Add(period + 20*time.Millisecond)
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}()
-	return func() func(from, to time.Time) float64 {
-		close(end)
+	return func(from, to time.Time) (least, most float64) {
+		end <- to
 		<-ended
-		at := func(t time.Time) (v float64) {
-			v = samples[0].ms
-			for _, s := range samples {
-				if s.at.After(t) {
-					break
-				}
-				v = s.ms
-			}
-			return v
+		first, last := samples[0].ms, samples[len(samples)-1].ms
+		after, before := last, first // the sample next to from, and next to to, inside
+		for i := len(samples) - 1; i >= 0 && !samples[i].at.Before(from); i-- {
+			after = samples[i].ms
 		}
-		return func(from, to time.Time) float64 { return at(to) - at(from) }
+		for _, s := range samples {
+			if s.at.Before(from) {
+				first = s.ms
+			}
+			if s.at.Before(to) {
+				before = s.ms
+			}
+			if s.at.After(to.Add(period)) {
+				last = s.ms
+				break
+			}
+		}
+		return max(0, before-after-millis(period)), last - first
 	}
 }
 

@@ -44,7 +44,7 @@ type Summary struct {
 	PID       int     `json:"pid"`
 	Threads   int     `json:"threads"`
 	ElapsedMS float64 `json:"elapsed_ms"`
-	CPUMS     float64 `json:"cpu_ms"`         // user and system time of this process and its children
+	CPUMS     float64 `json:"cpu_ms"`         // user and system time of this process and its children, since it was in its cgroups
 	Born      int64   `json:"born,omitempty"` // fork: threads and processes that came and went
 }
 
@@ -71,6 +71,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	if err := place(o); err != nil {
 		return err
 	}
+	before := cpuMS()
 	if o.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.Duration)
@@ -96,7 +97,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	}
 	return json.NewEncoder(out).Encode(Summary{
 		Mode: o.Mode, PID: os.Getpid(), Threads: o.Threads, Born: w.born.Load(),
-		ElapsedMS: float64(time.Since(started)) / 1e6, CPUMS: cpuMS(),
+		ElapsedMS: float64(time.Since(started)) / 1e6, CPUMS: cpuMS() - before,
 	})
 }
 
