@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,25 +56,37 @@ func (b *bench) ingest(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		status, answer, err := s.Deliver(ctx, body)
-		if err == nil && status != http.StatusOK {
+		if err == nil && status/100 != 2 {
 			err = fmt.Errorf("%d %s", status, answer)
 		}
 		return err
 	}
 	began := time.Now()
 	unique := func() string { return fmt.Sprint(n.Add(1)) }
+	file, err := os.Create(filepath.Join(dir, "fsync"))
+	if err != nil {
+		return fmt.Errorf("making a file: %w", err)
+	}
+	defer file.Close()
 	what := []struct {
-		name string
-		send func() error
+		name    string
+		senders int
+		send    func() error
 		sent
 	}{
-		{name: "kmend: notifications of new groups, each a new incident", send: func() error {
-			return deliver(unique(), map[string]string{"alertname": "NoTarget", "shard": unique()}, time.Now())
+		{name: "the disk: 4 KiB written and fsynced, one after another", senders: 1, send: func() error {
+			if _, err := file.WriteAt(make([]byte, 4096), n.Add(1)*4096); err != nil {
+				return err
+			}
+			return file.Sync()
 		}},
-		{name: "kmend: notifications of groups it knows", send: func() error {
+		{name: "kmend: notifications of groups it knows", senders: senders, send: func() error {
 			return deliver("known", map[string]string{"alertname": "NoTarget"}, began)
 		}},
-		{name: "Alertmanager: alerts, in memory", send: func() error {
+		{name: "kmend: notifications of new groups, each a new incident", senders: senders, send: func() error {
+			return deliver(unique(), map[string]string{"alertname": "NoTarget", "shard": unique()}, time.Now())
+		}},
+		{name: "Alertmanager: alerts, in memory", senders: senders, send: func() error {
 			return am.Post(ctx, alertmanager.Alert{Labels: map[string]string{"alertname": "NoTarget", "shard": unique()},
 				Annotations: map[string]string{"summary": "Requests take too long", "description": "p99 of the checkout is 2.1 s; the objective is 300 ms"}})
 		}},
@@ -81,11 +94,14 @@ func (b *bench) ingest(ctx context.Context, out io.Writer) error {
 	for round := range b.rounds {
 		for i := range what {
 			w := &what[i]
-			rate, times, err := load(ctx, w.send)
+			rate, times, err := load(ctx, w.senders, w.send)
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
 			w.rates, w.times = append(w.rates, rate), append(w.times, times...)
+			if err := idle(ctx, s); err != nil {
+				return err
+			}
 			b.say("ingest round %d of %d: %.0f a second of %s", round+1, b.rounds, rate, w.name)
 		}
 	}
@@ -105,8 +121,21 @@ Alertmanager keeps alerts in memory. The data is in the folder for temporary fil
 	return nil
 }
 
+// idle waits until kmend has closed every incident: a turn leaves no work to the next.
+func idle(ctx context.Context, s *server.Server) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Minute, errors.New("kmend still works on its incidents after 10 minutes"))
+	defer cancel()
+	return s.WaitFor(ctx, func(ctx context.Context) error {
+		open, err := s.Open(ctx)
+		if err == nil && len(open) > 0 {
+			err = fmt.Errorf("%d incidents are open", len(open))
+		}
+		return err
+	})
+}
+
 // load sends for one turn and returns the rate per second and each request's time.
-func load(ctx context.Context, send func() error) (rate float64, times []time.Duration, err error) {
+func load(ctx context.Context, senders int, send func() error) (rate float64, times []time.Duration, err error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var errs []error

@@ -17,8 +17,8 @@ import (
 	"github.com/kmend/kmend/test/throttled"
 )
 
-// loops of `perf bench sched pipe` in one turn: about a second.
-const loops = 250_000
+// turnSeconds is how long a turn of the pipe benchmark should take without anything beside it.
+const turnSeconds = 1.0
 
 // runqlat is the question that bpftrace's own runqlat.bt asks: how long threads
 // wait for a CPU.
@@ -58,11 +58,17 @@ func (b *bench) probe(ctx context.Context, out io.Writer) error {
 		{name: "kmend, measuring the benchmark itself", start: func(ctx context.Context) (func() error, error) { return b.diagnosing(ctx, pipe.Path) }},
 		{name: "bpftrace, runqlat", start: bpftrace},
 	}
+	const few = 20_000
+	us, err := turn(ctx, conditions[0], pipe, few)
+	if err != nil {
+		return err
+	}
+	loops := max(few, int(turnSeconds*1e6/us)/1000*1000)
 	for round := range b.rounds {
 		for i := range conditions {
 			// Another order each round: what comes first is not always the same.
 			c := conditions[(i+round)%len(conditions)]
-			us, err := turn(ctx, c, pipe)
+			us, err := turn(ctx, c, pipe, loops)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -91,7 +97,7 @@ the ratio is the median of the rounds' ratios to the round without anything.
 }
 
 // turn runs the pipe benchmark once and returns microseconds per operation.
-func turn(ctx context.Context, c *condition, pipe *throttled.Cgroup) (float64, error) {
+func turn(ctx context.Context, c *condition, pipe *throttled.Cgroup, loops int) (float64, error) {
 	stop, err := c.start(ctx)
 	if err != nil {
 		return 0, err
@@ -105,7 +111,7 @@ func turn(ctx context.Context, c *condition, pipe *throttled.Cgroup) (float64, e
 		return 0, err
 	}
 	seconds, err := perfSeconds(string(text))
-	return seconds * 1e6 / loops, err
+	return seconds * 1e6 / float64(loops), err
 }
 
 // perfSeconds reads the output of perf bench -f simple.
@@ -160,8 +166,11 @@ func (b *bench) diagnosing(ctx context.Context, path string) (func() error, erro
 	}, nil
 }
 
+// bpftrace needs tracefs: where it is not mounted, it gets one of its own.
 func bpftrace(ctx context.Context) (func() error, error) {
-	p, err := process.Start(process.Spec{Name: "bpftrace", Path: "bpftrace", Args: []string{"-e", runqlat}})
+	const tracefs = `[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing; exec bpftrace -e "$0"`
+	p, err := process.Start(process.Spec{Name: "bpftrace", Path: "unshare",
+		Args: []string{"--mount", "--propagation", "private", "/bin/sh", "-c", tracefs, runqlat}})
 	if err != nil {
 		return nil, err
 	}

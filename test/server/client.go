@@ -22,9 +22,18 @@ func (s *Server) Ready(ctx context.Context) error {
 	return err
 }
 
-// Incidents are all incidents, latest first.
+// Incidents are the latest 200 incidents, latest first.
 func (s *Server) Incidents(ctx context.Context) ([]incident.Incident, error) {
-	body, err := s.get(ctx, "/api/v1/incidents?limit=200")
+	return s.list(ctx, "limit=200")
+}
+
+// Open are incidents that are not closed, at most 200.
+func (s *Server) Open(ctx context.Context) ([]incident.Incident, error) {
+	return s.list(ctx, "limit=200&open=true")
+}
+
+func (s *Server) list(ctx context.Context, query string) ([]incident.Incident, error) {
+	body, err := s.get(ctx, "/api/v1/incidents?"+query)
 	if err != nil {
 		return nil, err
 	}
