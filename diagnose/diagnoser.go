@@ -26,7 +26,7 @@ func (o obstacleError) Error() string { return string(o) }
 // New makes a Diagnoser.
 func New(opts Options) (*Diagnoser, error) {
 	if err := opts.validate(); err != nil {
-		return nil, fmt.Errorf("diagnose options: %w", err)
+		return nil, fmt.Errorf("making a diagnoser: %w", err)
 	}
 	return &Diagnoser{opts: opts, pods: podLookup{opts.Kubernetes}, agent: newChoice(opts)}, nil
 }

@@ -66,21 +66,21 @@ func (o Options) validate() error {
 	remote := len(o.Static) > 0 || o.AgentPods != nil
 	switch {
 	case o.NodeName == "":
-		return errors.New("NodeName is empty; it names this node")
+		return errors.New("option NodeName is empty; it names this node")
 	case o.Margin < time.Second || o.Margin > 5*time.Minute:
-		return fmt.Errorf("Margin is %s; it must be from 1s to 5m", o.Margin)
+		return fmt.Errorf("option Margin is %s; it must be from 1s to 5m", o.Margin)
 	case o.Patience < 0 || o.Patience > 10*time.Minute:
-		return fmt.Errorf("Patience is %s; it must be from 0s to 10m", o.Patience)
+		return fmt.Errorf("option Patience is %s; it must be from 0s to 10m", o.Patience)
 	case remote && o.Dial == nil:
-		return errors.New("Dial is nil; agents on other nodes need it")
+		return errors.New("option Dial is nil; agents on other nodes need it")
 	case o.AgentPods != nil && o.Kubernetes == nil:
-		return errors.New("Kubernetes is nil; AgentPods needs it")
+		return errors.New("option Kubernetes is nil; AgentPods needs it")
 	case o.AgentPods != nil && (o.AgentPods.Port < 1 || o.AgentPods.Port > 65535):
-		return fmt.Errorf("AgentPods.Port is %d; it must be from 1 to 65535", o.AgentPods.Port)
+		return fmt.Errorf("option AgentPods.Port is %d; it must be from 1 to 65535", o.AgentPods.Port)
 	case o.Logger == nil:
-		return errors.New("Logger is nil; use slog.New(slog.DiscardHandler) for none")
+		return errors.New("option Logger is nil; use slog.New(slog.DiscardHandler) for none")
 	case o.Metrics == nil:
-		return errors.New("Metrics is nil; use NewMetrics")
+		return errors.New("option Metrics is nil; use NewMetrics")
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ type handler struct {
 //	503  full, or the storage does not take it; Alertmanager tries again
 func NewAlertmanager(ingest Ingester, opts Options) (http.Handler, error) {
 	if err := opts.validate(); err != nil {
-		return nil, fmt.Errorf("webhook options: %w", err)
+		return nil, fmt.Errorf("making the webhook: %w", err)
 	}
 	g, err := newGate(opts)
 	if err != nil {

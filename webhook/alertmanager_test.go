@@ -55,7 +55,13 @@ func open(t *testing.T, change func(*Options)) *door {
 	return d
 }
 
-func (d *door) send(t *testing.T, method string, body []byte, header ...string) (*http.Response, answer) {
+// reply is a response that was read.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func (d *door) send(t *testing.T, method string, body []byte, header ...string) (reply, answer) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, d.url, bytes.NewReader(body))
 	if err != nil {
@@ -80,7 +86,7 @@ func (d *door) send(t *testing.T, method string, body []byte, header ...string) 
 			t.Fatalf("status %d with body %q; want a JSON error", resp.StatusCode, raw)
 		}
 	}
-	return resp, a
+	return reply{resp.StatusCode, resp.Header}, a
 }
 
 func TestAcceptsWhatIsCommitted(t *testing.T) {
@@ -153,7 +159,7 @@ func TestRefusals(t *testing.T) {
 		m["alerts"] = alerts
 	})
 	wide := open(t, func(*Options) {})
-	if resp, a := wide.send(t, "POST", many); resp.StatusCode != 413 || a.Field != "alerts" {
+	if resp, a := wide.send(t, "POST", many); resp.StatusCode != http.StatusRequestEntityTooLarge || a.Field != "alerts" {
 		t.Errorf("too many alerts: %d %+v; want 413 for field alerts", resp.StatusCode, a)
 	}
 }
@@ -166,7 +172,7 @@ func TestStorageTroubleIs503AndTellsNothing(t *testing.T) {
 	} {
 		d.fail = err
 		resp, a := d.send(t, "POST", recorded(t, "firing-cgroup"))
-		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "5" {
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "5" {
 			t.Errorf("%v: status %d, Retry-After %q; want 503 and 5", err, resp.StatusCode, resp.Header.Get("Retry-After"))
 		}
 		if strings.Contains(a.Error, "secret.db") {
@@ -191,7 +197,7 @@ func TestCredentials(t *testing.T) {
 	}
 	d := open(t, func(o *Options) { o.BearerTokenFile, o.BasicUsername, o.BasicPasswordFile = token, "am", password })
 	basic := func(user, pass string) string {
-		r := httptest.NewRequest("POST", "/", nil)
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.SetBasicAuth(user, pass)
 		return r.Header.Get("Authorization")
 	}
@@ -226,7 +232,7 @@ func TestCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp, _ := d.send(t, "POST", recorded(t, "firing-cgroup"), "Authorization", "Bearer s3cret")
-	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("with the token file gone: status %d; want 503 with Retry-After", resp.StatusCode)
 	}
 }

@@ -33,15 +33,15 @@ func DefaultOptions() Options {
 func (o Options) validate() error {
 	switch {
 	case o.MaxBodyBytes < 1<<10 || o.MaxBodyBytes > 64<<20:
-		return fmt.Errorf("MaxBodyBytes is %d; it must be from 1024 to %d", o.MaxBodyBytes, 64<<20)
+		return fmt.Errorf("option MaxBodyBytes is %d; it must be from 1024 to %d", o.MaxBodyBytes, 64<<20)
 	case o.RetryAfter < time.Second || o.RetryAfter > time.Hour:
-		return fmt.Errorf("RetryAfter is %s; it must be from 1s to 1h", o.RetryAfter)
+		return fmt.Errorf("option RetryAfter is %s; it must be from 1s to 1h", o.RetryAfter)
 	case (o.BasicUsername == "") != (o.BasicPasswordFile == ""):
-		return errors.New("BasicUsername and BasicPasswordFile go together; set both or neither")
+		return errors.New("options BasicUsername and BasicPasswordFile go together; set both or neither")
 	case o.Logger == nil:
-		return errors.New("Logger is nil; use slog.New(slog.DiscardHandler) for none")
+		return errors.New("option Logger is nil; use slog.New(slog.DiscardHandler) for none")
 	case o.Metrics == nil:
-		return errors.New("Metrics is nil; use NewMetrics")
+		return errors.New("option Metrics is nil; use NewMetrics")
 	}
 	return nil
 }

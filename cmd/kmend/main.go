@@ -42,14 +42,6 @@ type output struct {
 	Color  bool // Stdout is a terminal that shows colours, and NO_COLOR is not set
 }
 
-// usageError is an error of Run that is the caller's mistake: exit status 2.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-// usagef makes a usageError.
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer context.AfterFunc(ctx, stop)() // a second signal kills
@@ -98,9 +90,6 @@ func run(ctx context.Context, args []string, out *output) (status int) {
 		return exitOK
 	}
 	fmt.Fprintf(out.Stderr, "kmend: %v\n", err)
-	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage
-	}
 	return exitError
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -26,7 +27,11 @@ func recovered(log *slog.Logger) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			defer func() {
-				if p := recover(); p != nil && p != http.ErrAbortHandler {
+				p := recover()
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p) // meant for the server
+				}
+				if p != nil {
 					log.Error("handler panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 					fail(w, http.StatusInternalServerError, "internal error; the server's log says more")
 				}

@@ -103,7 +103,7 @@ func ask(t *testing.T, method, url, token, body string, header ...string) (int, 
 	if resp.StatusCode >= 400 && !strings.HasSuffix(url, "/readyz") && (json.Unmarshal(raw, &said) != nil || said.Error == "") {
 		t.Fatalf("%s %s: status %d without a JSON error: %q", method, url, resp.StatusCode, raw)
 	}
-	if resp.StatusCode == 401 && resp.Header.Get("WWW-Authenticate") == "" {
+	if resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") == "" {
 		t.Errorf("%s %s: 401 without WWW-Authenticate", method, url)
 	}
 	return resp.StatusCode, string(raw)

@@ -261,7 +261,7 @@ func TestReadiness(t *testing.T) {
 		"what is vital fails":     {[]check{{"a", true, broken}, {"b", false, fine}}, 503, `"ready": false`},
 	} {
 		w := httptest.NewRecorder()
-		ready(c.checks)(w, httptest.NewRequest("GET", "/readyz", nil))
+		ready(c.checks)(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
 			t.Errorf("%s: %d %s; want %d with %s", name, w.Code, w.Body, c.status, c.says)
 		}
@@ -272,7 +272,7 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	var log strings.Builder
 	w := httptest.NewRecorder()
 	h := recovered(slog.New(slog.NewTextHandler(&log, nil)))(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("inside") }))
-	h.ServeHTTP(w, httptest.NewRequest("GET", "/x", nil))
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/x", nil))
 	if w.Code != 500 || strings.Contains(w.Body.String(), "inside") || !strings.Contains(log.String(), "inside") {
 		t.Errorf("%d %s, log %s; want 500, and the panic in the log only", w.Code, w.Body, log.String())
 	}

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -87,7 +88,7 @@ func TestBearer(t *testing.T) {
 	for header, want := range map[string]string{
 		"Bearer abc": "abc", "bearer  abc ": "abc", "Basic abc": "", "abc": "", "": "", "Bearer": "",
 	} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Authorization", header)
 		if got := Bearer(r); got != want {
 			t.Errorf("Bearer(%q) = %q; want %q", header, got, want)
