@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,7 +28,8 @@ func hierarchies() []string {
 		return []string{cgroupMount}
 	}
 	var out []string
-	for _, c := range []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "perf_event", "systemd"} {
+	// "unified" is the v2 hierarchy without controllers beside v1's: runc uses it too.
+	for _, c := range []string{"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "perf_event", "systemd", "unified"} {
 		dir := filepath.Join(cgroupMount, c)
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && !slices.ContainsFunc(out, func(d string) bool { return sameFile(d, dir) }) {
 			out = append(out, dir) // "cpu" and "cpuacct" are often two names of one
@@ -132,5 +134,5 @@ func removeTree(dir string) bool {
 		}
 	}
 	err = unix.Rmdir(dir)
-	return err == nil || err == unix.ENOENT
+	return err == nil || errors.Is(err, unix.ENOENT)
 }

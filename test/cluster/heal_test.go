@@ -15,10 +15,11 @@ import (
 	"github.com/kmend/kmend/test/server"
 )
 
-// slow is a pod that needs 0.3 CPU and is allowed 0.2: a third of its time goes
-// to waiting for the next period, and twice the limit is enough.
+// slow is a pod that needs 0.3 CPU and is allowed 0.2: most of its time goes to
+// waiting for the next period, and twice the limit is enough. It wakes seldom:
+// on a machine with other work each waking waits for a CPU first.
 func slow(name string) Burn {
-	return Burn{Name: name, Request: "200m", Limit: "200m", Work: 3 * time.Millisecond, Pause: 7 * time.Millisecond}
+	return Burn{Name: name, Request: "200m", Limit: "200m", Work: 30 * time.Millisecond, Pause: 70 * time.Millisecond}
 }
 
 // The main job on a real node: a pod is throttled, Alertmanager says that it is

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -111,7 +112,7 @@ func runOuter(packages []string) (code int, err error) {
 	if ctx.Err() != nil {
 		return 130, fmt.Errorf("interrupted")
 	}
-	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 		return code, fmt.Errorf("running the tests in namespaces of their own: %w", err)
 	}
 	return code, nil

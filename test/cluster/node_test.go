@@ -27,19 +27,19 @@ func TestThrottleAndResize(t *testing.T) {
 	expectNoRestart(t, pod)
 }
 
-// expectThrottled waits for a second in which the pod was throttled in most
+// expectThrottled waits for a second in which the pod was throttled in half of the
 // periods. A pod that gets little CPU because others use it is not throttled,
 // so a busy machine may need more than one try.
 func expectThrottled(t *testing.T, pod *corev1.Pod, quota float64) {
 	t.Helper()
 	var s CPUStat
 	for range 20 {
-		if s = node.Throttling(t, pod); s.Quota == quota && s.Throttled >= 7 {
+		if s = node.Throttling(t, pod); s.Quota == quota && s.Throttled >= 5 {
 			t.Log("throttled:", s)
 			return
 		}
 	}
-	t.Fatalf("a busy pod with a limit of %g CPU was throttled in no second of 20 for most of it; the last: %s", quota, s)
+	t.Fatalf("a busy pod with a limit of %g CPU was throttled in half of the periods in no second of 20; the last: %s", quota, s)
 }
 
 func waitForQuota(t *testing.T, pod *corev1.Pod, want float64) {

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,15 +59,8 @@ func burn(work, rest time.Duration) {
 				runtime.KeepAlive(x)
 			}
 		}
-		sleep(rest)
+		time.Sleep(rest)
 	}
-}
-
-// sleep blocks the thread in the kernel. Go is not told: its scheduler would
-// wake other threads to take over, which then wait for a CPU too.
-func sleep(d time.Duration) {
-	ts := unix.NsecToTimespec(int64(d))
-	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
 // threadTime is the CPU time that the calling thread has had.
