@@ -39,7 +39,7 @@ func (b *bells) ring(name string) {
 // to interrupt what each waits for.
 type running struct {
 	mu sync.Mutex
-	by map[string]context.CancelCauseFunc // nil between two stages
+	by map[string]context.CancelCauseFunc // nil outside of the stages
 }
 
 func (r *running) enter(id string) bool {
@@ -68,7 +68,8 @@ func (r *running) has(id string) bool {
 	return there
 }
 
-func (r *running) cancelWith(id string, cancel context.CancelCauseFunc) {
+// interruptible says how to interrupt what an incident does now; nil: not at all.
+func (r *running) interruptible(id string, cancel context.CancelCauseFunc) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.by[id] = cancel

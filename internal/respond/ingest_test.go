@@ -98,7 +98,7 @@ func TestResolvedWhileMeasuring(t *testing.T) {
 		<-ctx.Done() // it is cut short
 		return incident.Diagnosis{}, ctx.Err()
 	}}
-	b := start(t, d)
+	b := start(t, d, func(o *Options) { o.MeasureTimeout = time.Hour })
 	n := firing("/a")
 	b.ingest(n)
 	<-measuring
@@ -128,6 +128,24 @@ func TestResolvedWhileAwaiting(t *testing.T) {
 	}
 	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: waiting.Plan.Digest(), Approve: true, By: "ada"}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("an answer after the alert resolved: %v", err)
+	}
+}
+
+// A delivery that closed the incident and is slow to say so interrupts nothing
+// that comes after the stages: the report goes out.
+func TestInterruptComesLate(t *testing.T) {
+	t.Parallel()
+	var b bench
+	var notified error
+	d := &stages{diagnose: saying(incident.Clean, "clean"), notify: func(ctx context.Context, inc incident.Incident) error {
+		b.running.interrupt(inc.ID, store.ErrClosed)
+		notified = ctx.Err()
+		return notified
+	}}
+	b = start(t, d)
+	b.ingest(firing("/a"))
+	if inc := b.reported(); !hasKind(inc, "notified") || notified != nil {
+		t.Errorf("the report was cut short: %v, %v", notified, kinds(inc))
 	}
 }
 

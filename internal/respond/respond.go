@@ -63,7 +63,7 @@ type stage struct {
 // firstEnd runs the stages in order until one ends the incident.
 func (r *Responder) firstEnd(wf dbos.Context, id string, stages ...stage) (End, error) {
 	for _, s := range stages {
-		e, err := r.step(wf, id, s.name, r.unlessInterrupted(s.run))
+		e, err := r.step(wf, id, s.name, r.unlessInterrupted(r.untilSuperseded(s.run)))
 		if err != nil || e.over() {
 			return e, err
 		}
@@ -75,15 +75,12 @@ func (r *Responder) firstEnd(wf dbos.Context, id string, stages ...stage) (End, 
 // storage trouble is waited out, because an accepted incident is not to be lost.
 func (r *Responder) step(wf dbos.Context, id, name string, run func(context.Context, store.Progress) (End, error)) (End, error) {
 	return dbos.RunAsStep(wf, func(ctx context.Context) (End, error) {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		r.running.cancelWith(id, cancel)
 		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 			e, err := r.attempt(ctx, id, run)
 			switch {
 			case err == nil:
 				return e, nil
-			case errors.Is(err, store.ErrClosed) || errors.Is(context.Cause(ctx), store.ErrClosed):
+			case errors.Is(err, store.ErrClosed):
 				return End{Closed: true}, nil
 			case ctx.Err() != nil:
 				return End{}, err
@@ -131,6 +128,22 @@ func (r *Responder) unlessInterrupted(run func(context.Context, store.Progress) 
 				p.Phase, away.Round(time.Millisecond), r.ActDeadline, leftBehind(p)), nil
 		}
 		return run(ctx, p)
+	}
+}
+
+// untilSuperseded cuts a stage short when a delivery closes its incident. The
+// close and the report that follow are not cut short.
+func (r *Responder) untilSuperseded(run func(context.Context, store.Progress) (End, error)) func(context.Context, store.Progress) (End, error) {
+	return func(ctx context.Context, p store.Progress) (End, error) {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		r.running.interruptible(p.ID, cancel)
+		defer r.running.interruptible(p.ID, nil)
+		e, err := run(ctx, p)
+		if errors.Is(context.Cause(ctx), store.ErrClosed) {
+			return End{}, store.ErrClosed
+		}
+		return e, err
 	}
 }
 

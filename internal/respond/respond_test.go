@@ -16,7 +16,7 @@ func TestRespond(t *testing.T) {
 	failing := errors.New("the node is on fire")
 	tests := []struct {
 		name   string
-		d      stages
+		d      *stages
 		alert  incident.Notification // zero: one about cgroup /a
 		change func(*Options)
 		want   incident.Outcome
@@ -26,97 +26,100 @@ func TestRespond(t *testing.T) {
 		{name: "fixed", want: incident.Fixed, reason: "1% after",
 			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "verify", "notify fixed"}},
 		{name: "no target", want: incident.NoTarget, reason: "no label cgroup", alert: firing(""), asked: []string{"notify no_target"}},
-		{name: "clean", d: stages{diagnose: saying(incident.Clean, "the kernel is clean")}, want: incident.OutcomeClean, reason: "the kernel is clean",
+		{name: "clean", d: &stages{diagnose: saying(incident.Clean, "the kernel is clean")}, want: incident.OutcomeClean, reason: "the kernel is clean",
 			asked: []string{"diagnose", "notify clean"}},
-		{name: "inconclusive", d: stages{diagnose: saying(incident.Inconclusive, "no agent on node-1")}, want: incident.OutcomeInconclusive, reason: "no agent",
+		{name: "inconclusive", d: &stages{diagnose: saying(incident.Inconclusive, "no agent on node-1")}, want: incident.OutcomeInconclusive, reason: "no agent",
 			asked: []string{"diagnose", "notify inconclusive"}},
-		{name: "confirmed without a confirmed finding", d: stages{diagnose: saying(incident.Confirmed, "trust me")}, want: incident.OutcomeInconclusive,
+		{name: "confirmed without a confirmed finding", d: &stages{diagnose: saying(incident.Confirmed, "trust me")}, want: incident.OutcomeInconclusive,
 			asked: []string{"diagnose", "notify inconclusive"}},
-		{name: "diagnosis fails", d: stages{diagnose: func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) {
+		{name: "diagnosis fails", d: &stages{diagnose: func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) {
 			return incident.Diagnosis{}, failing
 		}}, want: incident.OutcomeInconclusive, reason: "on fire", asked: []string{"diagnose", "diagnose", "diagnose", "notify inconclusive"}},
-		{name: "diagnosis never answers", d: stages{diagnose: func(ctx context.Context, _ incident.Target, _ time.Duration) (incident.Diagnosis, error) {
+		{name: "diagnosis never answers", d: &stages{diagnose: func(ctx context.Context, _ incident.Target, _ time.Duration) (incident.Diagnosis, error) {
 			<-ctx.Done()
 			return incident.Diagnosis{}, ctx.Err()
 		}}, change: func(o *Options) { o.MeasureTimeout = 10 * time.Millisecond }, want: incident.OutcomeInconclusive, reason: "no diagnosis within 11ms"},
-		{name: "diagnosis panics", d: stages{diagnose: func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) { panic("oops") }},
+		{name: "diagnosis panics", d: &stages{diagnose: func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) { panic("oops") }},
 			want: incident.Failed, reason: "panic: oops"},
-		{name: "no runbook", d: stages{plan: func(incident.Incident) (incident.Plan, bool, string, error) {
+		{name: "no runbook", d: &stages{plan: func(incident.Incident) (incident.Plan, bool, string, error) {
 			return incident.Plan{}, false, "2 runbooks, none for cpu.throttled", nil
 		}}, want: incident.NoRunbook, reason: "2 runbooks, none", asked: []string{"diagnose", "plan", "notify no_runbook"}},
-		{name: "runbook fails", d: stages{plan: func(incident.Incident) (incident.Plan, bool, string, error) {
+		{name: "runbook fails", d: &stages{plan: func(incident.Incident) (incident.Plan, bool, string, error) {
 			return incident.Plan{}, false, "", failing
 		}}, want: incident.Failed, reason: "rendering a runbook: the node is on fire"},
-		{name: "plan for another cause", d: stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		{name: "plan for another cause", d: &stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
 			p := twoSteps(inc)
 			p.Cause = incident.CPUSaturated
 			return p, true, "", nil
 		}}, want: incident.Denied, reason: `it is for "cpu.saturated", and the kernel confirms "cpu.throttled"`, asked: []string{"diagnose", "plan", "notify denied"}},
-		{name: "plan for another target", d: stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		{name: "plan for another target", d: &stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
 			p := twoSteps(inc)
 			p.Target.Cgroup = "/somebody/else"
 			return p, true, "", nil
 		}}, want: incident.Denied, reason: "the plan's cgroup is not the one that was measured", asked: []string{"diagnose", "plan", "notify denied"}},
-		{name: "preview changes the target", d: stages{preview: func(_ context.Context, p incident.Plan) (incident.Plan, error) {
+		{name: "preview changes the target", d: &stages{preview: func(_ context.Context, p incident.Plan) (incident.Plan, error) {
 			p.Target.Node = "node-2"
 			return p, nil
 		}}, want: incident.Denied, reason: "the plan's node is not the one", asked: []string{"diagnose", "plan", "preview", "notify denied"}},
-		{name: "preview fails", d: stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) { return incident.Plan{}, failing }},
+		{name: "preview fails", d: &stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) { return incident.Plan{}, failing }},
 			want: incident.Failed, reason: "on fire", asked: []string{"diagnose", "plan", "preview", "notify failed"}},
-		{name: "denied", d: stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
+		{name: "denied", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 			return incident.Decision{Effect: incident.Deny, Policy: "default", Rule: "kube-system", Reason: "never there"}
 		}}, want: incident.Denied, reason: "deny by policy default/kube-system: never there", asked: []string{"diagnose", "plan", "preview", "decide", "notify denied"}},
-		{name: "no answer is a denial", d: stages{decide: func(incident.Incident, incident.Plan) incident.Decision { return incident.Decision{} }},
+		{name: "no answer is a denial", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision { return incident.Decision{} }},
 			want: incident.Denied, reason: "no answer"},
-		{name: "guard panics", d: stages{decide: func(incident.Incident, incident.Plan) incident.Decision { panic("oops") }},
+		{name: "guard panics", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision { panic("oops") }},
 			want: incident.Denied, reason: "guard panicked"},
-		{name: "dry run", d: stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
+		{name: "dry run", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 			return incident.Decision{Effect: incident.Allow, DryRun: true}
 		}}, want: incident.DryRun, reason: "raise first; raise second", asked: []string{"diagnose", "plan", "preview", "decide", "notify dry_run"}},
-		{name: "dry run asks nobody", d: stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
+		{name: "dry run asks nobody", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 			return incident.Decision{Effect: incident.RequireApproval, DryRun: true}
 		}}, want: incident.DryRun},
-		{name: "nobody answers", d: stages{decide: askPerson}, change: func(o *Options) { o.ApprovalExpiry = 20 * time.Millisecond },
+		{name: "nobody answers", d: &stages{decide: askPerson}, change: func(o *Options) { o.ApprovalExpiry = 20 * time.Millisecond },
 			want: incident.Expired, reason: "nobody answered", asked: []string{"diagnose", "plan", "preview", "decide", "notify expired"}},
-		{name: "evidence too old", d: stages{}, change: func(o *Options) { o.MaxEvidenceAge = time.Nanosecond }, want: incident.Expired, reason: "old, more than 1ns"},
-		{name: "first step fails", d: stages{apply: func(context.Context, incident.Plan, int) (incident.Execution, error) {
+		{name: "evidence too old", d: &stages{}, change: func(o *Options) { o.MaxEvidenceAge = time.Nanosecond }, want: incident.Expired, reason: "old, more than 1ns"},
+		{name: "first step fails", d: &stages{apply: func(context.Context, incident.Plan, int) (incident.Execution, error) {
 			return incident.Execution{}, failing
 		}}, want: incident.Failed, reason: "step 1 of 2: the node is on fire", asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "notify failed"}},
-		{name: "second step fails", d: stages{apply: failAt(1, failing)}, want: incident.Failed, reason: "undone",
+		{name: "second step fails", d: &stages{apply: failAt(1, failing)}, want: incident.Failed, reason: "undone",
 			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "undo 0", "notify failed"}},
-		{name: "second step fails halfway", d: stages{apply: func(_ context.Context, _ incident.Plan, i int) (incident.Execution, error) {
+		{name: "second step fails halfway", d: &stages{apply: func(_ context.Context, _ incident.Plan, i int) (incident.Execution, error) {
 			if i == 1 {
 				return incident.Execution{State: map[string]string{"half": "done"}}, failing
 			}
 			return incident.Execution{Result: "applied", State: map[string]string{}}, nil
 		}}, want: incident.Failed, asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "undo 1", "undo 0", "notify failed"}},
-		{name: "step panics", d: stages{apply: func(context.Context, incident.Plan, int) (incident.Execution, error) { panic("oops") }},
+		{name: "step panics", d: &stages{apply: func(context.Context, incident.Plan, int) (incident.Execution, error) { panic("oops") }},
 			want: incident.Failed, reason: "the action panicked: oops"},
-		{name: "guards change their mind between the steps", d: stages{decide: denyFrom(3)}, want: incident.Denied, reason: "what was applied before it was undone",
+		{name: "guards change their mind between the steps", d: &stages{decide: denyFrom(3)}, want: incident.Denied, reason: "what was applied before it was undone",
 			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "undo 0", "notify denied"}},
-		{name: "guards change their mind before the first step", d: stages{decide: denyFrom(2)}, want: incident.Denied, reason: "asked again",
+		{name: "guards change their mind before the first step", d: &stages{decide: denyFrom(2)}, want: incident.Denied, reason: "asked again",
 			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "notify denied"}},
-		{name: "not better", d: stages{verify: worse}, want: incident.Undone, reason: "44% after; it was undone",
+		{name: "not better", d: &stages{verify: worse}, want: incident.Undone, reason: "44% after; it was undone",
 			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "verify", "undo 1", "undo 0", "notify undone"}},
-		{name: "not better and cannot be undone", d: stages{verify: worse, undo: func(context.Context, incident.Plan, incident.Execution) (incident.Execution, error) {
+		{name: "not better and cannot be undone", d: &stages{verify: worse, undo: func(context.Context, incident.Plan, incident.Execution) (incident.Execution, error) {
 			return incident.Execution{}, errors.New("somebody changed it")
 		}}, want: incident.Failed, reason: "undoing step 2: somebody changed it"},
-		{name: "not better and never undone", d: stages{verify: worse, plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		{name: "not better and never undone", d: &stages{verify: worse, plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
 			p := twoSteps(inc)
 			p.Undo = incident.UndoNever
 			return p, true, "", nil
 		}}, want: incident.Failed, reason: "undo: never"},
-		{name: "the second measurement fails", d: stages{diagnose: onceThen(throttled, failing), verify: worse}, want: incident.Undone},
-		{name: "the report fails", d: stages{notify: func(context.Context, incident.Incident) error { return failing }}, want: incident.Fixed},
+		{name: "the second measurement fails", d: &stages{diagnose: onceThen(throttled, failing), verify: worse}, want: incident.Undone},
+		{name: "the report fails", d: &stages{notify: func(context.Context, incident.Incident) error { return failing }}, want: incident.Fixed},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
+			if tt.d == nil {
+				tt.d = &stages{}
+			}
 			var change []func(*Options)
 			if tt.change != nil {
 				change = append(change, tt.change)
 			}
-			b := start(t, &tt.d, change...)
+			b := start(t, tt.d, change...)
 			if tt.alert.Alerts == nil {
 				tt.alert = firing("/a")
 			}
