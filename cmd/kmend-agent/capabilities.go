@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/kmend/kmend/internal/build"
 )
 
 // capabilitiesCmd is `kmend-agent capabilities`.
@@ -17,7 +18,7 @@ type capabilitiesCmd struct {
 // Run prints what this node can measure.
 func (c *capabilitiesCmd) Run(ctx context.Context, out *output) error {
 	o := agent.DefaultOptions()
-	o.Version = buildOf(version).Version
+	o.Version = build.Of(version).Version
 	a, err := agent.New(o)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/kmend/kmend/internal/build"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
@@ -47,7 +48,7 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 
 	o := agent.DefaultOptions()
 	o.MaxAtOnce, o.MaxWindow, o.Budget.CPU = c.MaxAtOnce, c.MaxWindow, c.CPUBudget
-	o.CRISocket, o.NodeName, o.Version = c.CRISocket, c.NodeName, buildOf(version).Version
+	o.CRISocket, o.NodeName, o.Version = c.CRISocket, c.NodeName, build.Of(version).Version
 	o.Logger, o.Registerer = logger, registry
 	a, err := agent.New(o)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/diagnose/cause"
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/build"
 	"github.com/kmend/kmend/report"
 	"github.com/mattn/go-isatty"
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
 		return fmt.Errorf("naming the target: %w", err)
 	}
 	o := agent.DefaultOptions()
-	o.CRISocket, o.Version = c.CRISocket, buildOf(version).Version
+	o.CRISocket, o.Version = c.CRISocket, build.Of(version).Version
 	a, err := agent.New(o)
 	if err != nil {
 		return err

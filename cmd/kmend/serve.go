@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/kmend/kmend/internal/app"
+	"github.com/kmend/kmend/internal/build"
 )
 
 // serveCmd is `kmend serve`.
@@ -24,7 +25,7 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return fmt.Errorf("reading the configuration:\n%w", err)
 	}
-	server, err := app.New(ctx, config, app.Options{Version: buildOf(version).Version, Logger: c.logger(out.Stderr)})
+	server, err := app.New(ctx, config, app.Options{Version: build.Of(version).Version, Logger: c.logger(out.Stderr)})
 	if err != nil {
 		return fmt.Errorf("starting: %w", err)
 	}
