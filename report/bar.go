@@ -66,8 +66,6 @@ func took(d time.Duration) string {
 // stamp writes a time: always UTC, so that reports from two machines compare.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
 
-func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
-
 // counted is "1 thread", "4 threads".
 func counted(n int, noun string) string {
 	if n == 1 {

@@ -85,7 +85,7 @@ func (p *Probe) open(window time.Duration) (opening, error) {
 		if err := p.reset(); err != nil {
 			return opening{}, err
 		}
-		time.Sleep(50 * time.Microsecond) // at least one switch, which sets clock_offset
+		<-time.After(50 * time.Microsecond) // at least one switch, which sets clock_offset
 		if _, err := iterate(p.objs.BeginThreads); err != nil {
 			return opening{}, fmt.Errorf("finding the target's threads: %w", err)
 		}

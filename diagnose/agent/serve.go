@@ -155,7 +155,7 @@ func run(ctx context.Context, s *http.Server, ln net.Listener, grace time.Durati
 	if err != nil {
 		err = s.Close()
 	}
-	<-ended
+	_ = <-ended // http.ErrServerClosed
 	return err
 }
 

@@ -139,7 +139,7 @@ func TestHealthAndMetricsNeedNoToken(t *testing.T) {
 		}
 		b, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(b), want) {
+		if err != nil || resp.StatusCode != http.StatusOK || !strings.Contains(string(b), want) {
 			t.Errorf("%s: %s %s, want %q", path, resp.Status, b, want)
 		}
 	}

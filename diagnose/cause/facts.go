@@ -49,15 +49,27 @@ func read(m incident.Measurement) facts {
 	return f
 }
 
-// behindOthers is the part of the run-queue wait, in ms, that is others' doing:
-// no more of the target's threads can wait for others than others hold CPUs that
-// the target may use. The rest is its own threads queueing behind each other.
-func (f facts) behindOthers() float64 {
-	held := min(f.others, max(0, f.cpus-f.used))
-	return min(f.waiting, held) * f.window
+// behindOwn is the part of the run-queue wait, in ms, in which the target's own
+// threads queue behind each other: while one runs, all the others may wait for
+// it (and a tenth longer, for the moments between), and no more of them can wait
+// for others than others hold CPUs that the target may use.
+func (f facts) behindOwn() float64 {
+	queue := f.state(incident.RunQueue) - min(f.waiting, f.heldByOthers())*f.window
+	return max(0, min(queue, 1.1*f.state(incident.OnCPU)*max(0, float64(f.threads-1))))
 }
 
-func (f facts) behindOwn() float64 { return f.state(incident.RunQueue) - f.behindOthers() }
+// behindOthers is the part that is others' doing. A group whose CPUs others hold
+// waits with all its threads; where others hold next to nothing, what its own
+// threads do not explain is nobody's.
+func (f facts) behindOthers() float64 {
+	if held := f.heldByOthers(); held < saturatedOthers*f.cpus {
+		return min(f.waiting, held) * f.window
+	}
+	return f.state(incident.RunQueue) - f.behindOwn()
+}
+
+// heldByOthers is how many of the CPUs that the target may use others hold.
+func (f facts) heldByOthers() float64 { return min(f.others, max(0, f.cpus-f.used)) }
 
 func (f facts) state(s incident.State) float64 { return f.m.Ledger.States[s] }
 

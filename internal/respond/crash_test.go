@@ -264,10 +264,12 @@ func (c child) main(ctx context.Context) error {
 			c.gate("awaiting")
 			a := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}
 			if c.HangAt == "answered" { // the answer is committed and nobody is woken
-				err = s.Approve(ctx, a)
+				if err := s.Approve(ctx, a); err != nil {
+					return err
+				}
 				c.gate("answered")
 			}
-			if err = r.Approve(ctx, a); err != nil && !errors.Is(err, store.ErrClosed) {
+			if err := r.Approve(ctx, a); err != nil && !errors.Is(err, store.ErrClosed) {
 				return err
 			}
 		}

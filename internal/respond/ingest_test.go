@@ -35,9 +35,9 @@ func TestDuplicatesFromSeveralSenders(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	inc := b.reported()
+	b.reported()
 	b.ingest(firing("/a")) // the repeat interval
-	inc = b.only()
+	inc := b.only()
 	checkTimeline(t, inc)
 	if inc.Outcome != incident.Fixed || inc.Deliveries != senders*times+1 {
 		t.Errorf("outcome %s, %d deliveries, want fixed and %d", inc.Outcome, inc.Deliveries, senders*times+1)

@@ -109,7 +109,7 @@ func TestSweeperTakesUpAStrandedIncident(t *testing.T) {
 	t.Parallel()
 	d := &stages{}
 	b := start(t, d)
-	id := ""
+	var id string
 	{ // its workflow finds the incident occupied and ends at once
 		seeds := b.split(firing("/a"))
 		got, err := b.store.Ingest(t.Context(), seeds, 10)

@@ -3,6 +3,7 @@ package action
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -29,7 +30,7 @@ func Decode(with map[string]any, params any) error {
 			return fmt.Errorf("with.%s: %w", name, err)
 		}
 		dec := json.NewDecoder(bytes.NewReader(b))
-		if err := dec.Decode(params); err != nil && err != io.EOF {
+		if err := dec.Decode(params); err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("with.%s: %s", name, reason(err, v))
 		}
 	}
@@ -38,7 +39,7 @@ func Decode(with map[string]any, params any) error {
 
 // reason says what is wrong with a value without naming Go's types.
 func reason(err error, v any) string {
-	if t, ok := err.(*json.UnmarshalTypeError); ok {
+	if t, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("%v is not %s", v, kind(t.Type))
 	}
 	return err.Error()

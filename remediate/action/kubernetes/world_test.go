@@ -105,7 +105,7 @@ func (w *world) pod(name string, containers []corev1.Container, change ...func(*
 	for _, f := range change {
 		f(p)
 	}
-	p, err := w.admin.CoreV1().Pods(w.namespace).Create(w.Context(), p, metav1.CreateOptions{})
+	_, err := w.admin.CoreV1().Pods(w.namespace).Create(w.Context(), p, metav1.CreateOptions{})
 	w.must(err)
 	w.report(name, func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodRunning

@@ -86,7 +86,7 @@ func (w *worker) futex() {
 	var word uint32
 	const wait = 0
 	for {
-		unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), wait, 0, 0, 0, 0)
+		_, _, _ = unix.Syscall6(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&word)), wait, 0, 0, 0, 0)
 	}
 }
 
