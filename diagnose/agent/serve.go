@@ -155,7 +155,9 @@ func run(ctx context.Context, s *http.Server, ln net.Listener, grace time.Durati
 	if err != nil {
 		err = s.Close()
 	}
-	_ = <-ended // http.ErrServerClosed
+	if end := <-ended; err == nil && !errors.Is(end, http.ErrServerClosed) {
+		err = fmt.Errorf("agent server: %w", end)
+	}
 	return err
 }
 

@@ -61,7 +61,7 @@ func disagreement(limits []limit) string {
 // saturated: threads waited for CPUs that others held.
 func saturated(f facts) (incident.Finding, bool) {
 	wait := f.behindOthers()
-	if !f.over(wait, saturatedShare) || f.others < saturatedOthers*f.cpus {
+	if !f.over(wait, saturatedShare) {
 		return incident.Finding{}, false
 	}
 	var holders []incident.Evidence
@@ -138,7 +138,8 @@ func busy(f facts) (incident.Finding, bool) {
 	top := f.busiest()
 	ran, waited := top.States[incident.OnCPU], top.States[incident.RunQueue]
 	switch {
-	case f.used+f.waiting >= busyUse*may:
+	// A wait for a CPU is wanting a CPU; it is not wanting more quota.
+	case f.used >= busyUse*may, f.used+f.waiting >= busyUse*f.cpus:
 		fd.Message = fmt.Sprintf("%s: it used %s of the %s it may use", own, about(f.used), plural(may, "CPU"))
 		fd.Evidence = append(fd.Evidence, evidence...)
 	case ran+waited >= busyUse*f.window:
@@ -177,7 +178,8 @@ func (f facts) busiest() incident.ThreadLedger {
 
 // waiting is a doubt: waits for a CPU over the threshold of which no cause has
 // enough of a part.
-func waiting(f facts, unexplained float64) (incident.Finding, bool) {
+func waiting(f facts) (incident.Finding, bool) {
+	unexplained := f.unexplained()
 	if !f.over(unexplained, saturatedShare) {
 		return incident.Finding{}, false
 	}

@@ -60,27 +60,21 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 // causes asks every cause. A target that its quota or its neighbours stop is
 // not busy with its own work; only queueing behind its own threads counts then.
 func causes(m incident.Measurement, f facts) (confirmed, doubts []incident.Finding) {
-	unexplained := f.state(incident.RunQueue)
-	add := func(fd incident.Finding, ok bool) bool {
+	add := func(fd incident.Finding, ok bool) {
 		switch {
 		case ok && fd.Verdict == incident.Confirmed:
 			confirmed = append(confirmed, fd)
 		case ok:
 			doubts = append(doubts, fd)
 		}
-		return ok
 	}
 	add(throttled(m, f))
-	if add(saturated(f)) {
-		unexplained -= f.behindOthers()
-	}
-	if add(queueing(f, len(confirmed) > 0)) {
-		unexplained -= f.behindOwn()
-	}
+	add(saturated(f))
+	add(queueing(f, len(confirmed) > 0))
 	if len(confirmed) == 0 {
 		add(busy(f))
 	}
-	add(waiting(f, unexplained))
+	add(waiting(f))
 	add(blocked(f, incident.IO))
 	add(blocked(f, incident.KernelLock))
 	return confirmed, doubts

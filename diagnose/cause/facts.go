@@ -51,22 +51,32 @@ func read(m incident.Measurement) facts {
 
 // behindOwn is the part of the run-queue wait, in ms, in which the target's own
 // threads queue behind each other: while one runs, all the others may wait for
-// it (and a tenth longer, for the moments between), and no more of them can wait
-// for others than others hold CPUs that the target may use.
+// it (and a tenth longer, for the moments between). Where others hold CPUs, each
+// of those has a thread waiting for it first.
 func (f facts) behindOwn() float64 {
-	queue := f.state(incident.RunQueue) - min(f.waiting, f.heldByOthers())*f.window
+	queue := f.state(incident.RunQueue)
+	if f.crowded() {
+		queue -= min(f.waiting, f.heldByOthers()) * f.window
+	}
 	return max(0, min(queue, 1.1*f.state(incident.OnCPU)*max(0, float64(f.threads-1))))
 }
 
-// behindOthers is the part that is others' doing. A group whose CPUs others hold
-// waits with all its threads; where others hold next to nothing, what its own
-// threads do not explain is nobody's.
+// behindOthers is the part that is others' doing: a group whose CPUs others hold
+// waits with all its threads.
 func (f facts) behindOthers() float64 {
-	if held := f.heldByOthers(); held < saturatedOthers*f.cpus {
-		return min(f.waiting, held) * f.window
+	if !f.crowded() {
+		return 0
 	}
 	return f.state(incident.RunQueue) - f.behindOwn()
 }
+
+// unexplained is the part that is neither.
+func (f facts) unexplained() float64 {
+	return f.state(incident.RunQueue) - f.behindOwn() - f.behindOthers()
+}
+
+// crowded reports whether others hold enough of the CPUs for a wait to be their doing.
+func (f facts) crowded() bool { return f.heldByOthers() >= saturatedOthers*f.cpus }
 
 // heldByOthers is how many of the CPUs that the target may use others hold.
 func (f facts) heldByOthers() float64 { return min(f.others, max(0, f.cpus-f.used)) }
