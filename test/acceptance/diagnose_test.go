@@ -20,6 +20,8 @@ func TestDiagnose(t *testing.T) {
 	crowd := throttled.Busy(3*runtime.NumCPU(), 0)
 	alone := throttled.Busy(1, 0)
 	alone.First = true // as good as alone on a machine that does something else besides
+	// A loop for each CPU: a single one would find room beside the crowd, whose
+	// weight is shared out over all CPUs.
 	cases := []struct {
 		name     string
 		workload throttled.Options
@@ -28,7 +30,7 @@ func TestDiagnose(t *testing.T) {
 	}{
 		{"throttled, the machine idle", throttled.DefaultOptions(), false, incident.CPUThrottled},
 		{"throttled, the machine saturated", throttled.Busy(4, 0.1), true, incident.CPUThrottled},
-		{"a quota that is not reached, the machine saturated", throttled.Busy(1, 4*float64(runtime.NumCPU())), true, incident.CPUSaturated},
+		{"a quota that is not reached, the machine saturated", throttled.Busy(runtime.NumCPU(), 4*float64(runtime.NumCPU())), true, incident.CPUSaturated},
 		{"a busy loop alone", alone, false, incident.CPUBusy},
 	}
 	for _, c := range cases {
