@@ -240,7 +240,11 @@ func cut(s string, n int) string {
 	return s + "…"
 }
 
-// instant reads a time; "" is the zero time.
+// Years that an alert's time may be in: what Unix nanoseconds hold for certain.
+const minYear, maxYear = 1970, 2261
+
+// instant reads a time, in UTC: JSON knows fewer offsets than time.Parse takes.
+// "" and 0001-01-01T00:00:00Z, Alertmanager's "not ended", are the zero time.
 func instant(field, s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -248,6 +252,10 @@ func instant(field, s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
 		return time.Time{}, wrong(field, s, "is not an RFC 3339 time such as 2026-11-21T22:17:45Z")
+	}
+	t = t.UTC()
+	if !t.IsZero() && (t.Year() < minYear || t.Year() > maxYear) {
+		return time.Time{}, wrong(field, s, fmt.Sprintf("is in the year %d; want %d to %d", t.Year(), minYear, maxYear))
 	}
 	return t, nil
 }

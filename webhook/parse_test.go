@@ -159,6 +159,11 @@ func TestParseRefuses(t *testing.T) {
 		"zero start":       {alert("startsAt", "0001-01-01T00:00:00Z"), "alerts[0].startsAt", "is missing", false},
 		"bad start":        {alert("startsAt", "yesterday"), "alerts[0].startsAt", "RFC 3339", false},
 		"bad end":          {alert("endsAt", "x"), "alerts[0].endsAt", "RFC 3339", false},
+		"start too early":  {alert("startsAt", "1969-12-31T23:59:59Z"), "alerts[0].startsAt", "is in the year 1969; want 1970 to 2261", false},
+		"start too late":   {alert("startsAt", "2262-01-01T00:00:00Z"), "alerts[0].startsAt", "is in the year 2262", false},
+		"late by offset":   {alert("startsAt", "2261-12-31T23:59:59-00:01"), "alerts[0].startsAt", "is in the year 2262", false},
+		"end too late":     {alert("endsAt", "9999-12-31T23:59:59Z"), "alerts[0].endsAt", "is in the year 9999", false},
+		"end before zero":  {alert("endsAt", "0001-01-01T00:00:00+24:00"), "alerts[0].endsAt", "is in the year 0;", false},
 		"long fingerprint": {alert("fingerprint", strings.Repeat("f", 65)), "alerts[0].fingerprint", "at most 64", false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,6 +209,24 @@ func TestParseLenient(t *testing.T) {
 	}
 }
 
+// Every time that is read can be written as JSON and as Unix nanoseconds, also
+// one whose offset JSON does not know; a firing alert's zero end stays zero.
+func TestParseTimes(t *testing.T) {
+	n, err := ParseAlertmanager(body(func(_, a map[string]any) {
+		a["startsAt"], a["endsAt"] = "2026-01-01T00:00:00+24:00", "0001-01-01T00:00:00Z"
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := n.Alerts[0]
+	if want := time.Date(2025, 12, 31, 0, 0, 0, 0, time.UTC); !a.StartsAt.Equal(want) || a.StartsAt.Location() != time.UTC || !a.EndsAt.IsZero() {
+		t.Errorf("starts %s, ends %s; want %s in UTC and zero", a.StartsAt, a.EndsAt, want)
+	}
+	if _, err := json.Marshal(n); err != nil {
+		t.Errorf("accepted what cannot be stored: %v", err)
+	}
+}
+
 func TestParseTooMany(t *testing.T) {
 	b := body(func(top, a map[string]any) {
 		alerts := make([]any, MaxAlerts+1)
@@ -229,6 +252,8 @@ func FuzzParseAlertmanager(f *testing.F) {
 		`{"version":"4","groupKey":"k","status":"firing","alerts":[null]}`,
 		`{"version":"4","groupKey":"k","status":"resolved","alerts":[{"status":"resolved","labels":{"alertname":"a"},"startsAt":"2026-01-02T03:04:05+14:00"}]}`,
 		`{"VERSION":"4","groupkey":"k","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"\ud800"},"startsAt":"2026-01-02T03:04:05Z","annotations":null}]}`,
+		`{"version":"4","groupKey":"k","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"a"},"startsAt":"2026-01-01T00:00:00+24:00","endsAt":"0001-01-01T00:00:00Z"}]}`,
+		`{"version":"4","groupKey":"k","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"a"},"startsAt":"9999-12-31T23:59:59-23:59","endsAt":"0000-01-01T00:00:00Z"}]}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -246,6 +271,9 @@ func FuzzParseAlertmanager(f *testing.F) {
 			t.Fatalf("accepted %+v", n)
 		}
 		for _, a := range n.Alerts {
+			if got := time.Unix(0, a.StartsAt.UnixNano()); !got.Equal(a.StartsAt) {
+				t.Fatalf("startsAt %s is %s in Unix nanoseconds", a.StartsAt, got)
+			}
 			if a.Name() == "" || a.Fingerprint == "" || a.StartsAt.IsZero() || !known(string(a.Status)) || len(a.Labels) > MaxLabels {
 				t.Fatalf("accepted alert %+v", a)
 			}
