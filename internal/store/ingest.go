@@ -113,8 +113,16 @@ func (d delivery) create() (Ingested, error) {
 	if err != nil {
 		return Ingested{}, err
 	}
+	target, err := toJSON(d.seed.Target)
+	if err != nil {
+		return Ingested{}, err
+	}
+	alerts, err := toJSON(d.seed.Alerts)
+	if err != nil {
+		return Ingested{}, err
+	}
 	_, err = d.c.ExecContext(d.ctx, `INSERT INTO incidents (id, dedup_key, phase, no_target, deliveries, received_at, target, alerts) VALUES (?, ?, ?, ?, 1, ?, ?, ?)`,
-		id, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), toJSON(d.seed.Target), toJSON(d.seed.Alerts))
+		id, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), target, alerts)
 	if err != nil {
 		return Ingested{}, err
 	}
@@ -135,10 +143,12 @@ func (d delivery) update(inc incident.Incident) (Ingested, error) {
 		return got, err
 	}
 	merged := merge(inc.Alerts, d.seed.Alerts, d.seed.Partial)
-	if text := toJSON(merged); text != toJSON(inc.Alerts) {
-		if _, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET alerts = ? WHERE id = ?`, text, inc.ID); err != nil {
-			return got, err
-		}
+	text, err := toJSON(merged)
+	if err != nil {
+		return got, err
+	}
+	if _, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET alerts = ? WHERE id = ?`, text, inc.ID); err != nil {
+		return got, err
 	}
 	joined, err := d.remember(inc.ID)
 	if err != nil {

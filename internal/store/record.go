@@ -157,7 +157,11 @@ func save(ctx context.Context, c *sql.Conn, id string, phase incident.Phase, dec
 				return err
 			}
 		}
-		decisions = sql.NullString{Valid: true, String: toJSON(append(all, *p.Decision))}
+		text, err := toJSON(append(all, *p.Decision))
+		if err != nil {
+			return err
+		}
+		decisions = sql.NullString{Valid: true, String: text}
 	}
 	var closedAt, answerBy sql.NullInt64
 	if phase.Closed() {
@@ -190,7 +194,11 @@ func save(ctx context.Context, c *sql.Conn, id string, phase incident.Phase, dec
 func appendEvent(ctx context.Context, c *sql.Conn, id, key string, e incident.Event) error {
 	var fields sql.NullString
 	if len(e.Fields) > 0 {
-		fields = sql.NullString{Valid: true, String: toJSON(e.Fields)}
+		text, err := toJSON(e.Fields)
+		if err != nil {
+			return err
+		}
+		fields = sql.NullString{Valid: true, String: text}
 	}
 	_, err := c.ExecContext(ctx, `INSERT INTO timeline (incident, seq, key, at, phase, kind, message, fields)
 		SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7 FROM timeline WHERE incident = ?1
@@ -199,13 +207,13 @@ func appendEvent(ctx context.Context, c *sql.Conn, id, key string, e incident.Ev
 	return err
 }
 
-// toJSON is for documents of maps, strings, numbers and times only.
-func toJSON(v any) string {
+// toJSON may refuse what a sender made up: a time with an offset of a day, say.
+func toJSON(v any) (string, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic("store: document does not marshal: " + err.Error())
+		return "", fmt.Errorf("encoding a %T: %w", v, err)
 	}
-	return string(b)
+	return string(b), nil
 }
 
 func fromJSON(text string, v any) error {

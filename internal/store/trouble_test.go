@@ -187,3 +187,24 @@ func TestPragmas(t *testing.T) {
 		}
 	}
 }
+
+// What one call brings along may be impossible to encode, or make it panic: that
+// call has an error, and the writer goes on.
+func TestOneBadCall(t *testing.T) {
+	s := openTest(t)
+	bad := big(1)
+	bad.Alerts[0].StartsAt = noon.In(time.FixedZone("", 24*60*60)) // MarshalJSON refuses it
+	if _, err := s.Ingest(t.Context(), []Seed{bad}, 10); err == nil || Refused(err) {
+		t.Errorf("Ingest of a time that has no JSON: %v", err)
+	}
+	ingest(t, s, big(1))
+	bad.Alerts = append(bad.Alerts, alert("2", incident.Firing, noon))
+	if _, err := s.Ingest(t.Context(), []Seed{bad}, 10); err == nil {
+		t.Error("an update with a time that has no JSON was taken")
+	}
+	err := s.write.do(t.Context(), func(context.Context, *sql.Conn) error { panic("oops") })
+	if err == nil || !strings.Contains(err.Error(), "oops") {
+		t.Errorf("a write that panics: %v", err)
+	}
+	ingest(t, s, big(2))
+}

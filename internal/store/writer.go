@@ -134,7 +134,7 @@ func (w *writer) one(o op) (refusal, err error) {
 	if err := w.exec("SAVEPOINT op"); err != nil {
 		return nil, err
 	}
-	err = o.do(w.ctx, w.conn)
+	err = w.guarded(o)
 	if err == nil {
 		return nil, w.exec("RELEASE op")
 	}
@@ -142,6 +142,16 @@ func (w *writer) one(o op) (refusal, err error) {
 		return nil, err
 	}
 	return err, errors.Join(w.exec("ROLLBACK TO op"), w.exec("RELEASE op"))
+}
+
+// guarded makes a panic of one call its error: the one writer has to go on.
+func (w *writer) guarded(o op) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("a write panicked: %v", v)
+		}
+	}()
+	return o.do(w.ctx, w.conn)
 }
 
 func (w *writer) exec(sql string) error {
