@@ -15,6 +15,16 @@ LINT    := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
 
 .DEFAULT_GOAL := help
 
+# Go, fetched into the cache where PATH has none that is new enough; demo and test
+# see to it themselves, after they looked whether they can run at all.
+ifneq ($(filter-out help clean demo test,$(MAKECMDGOALS)),)
+ifeq ($(GO),go)
+gobin := $(shell KMEND_CACHE='$(KMEND_CACHE)' test/setup/go)
+$(if $(gobin),,$(error no Go 1.26 or newer, and getting it went wrong))
+export PATH := $(gobin):$(PATH)
+endif
+endif
+
 .PHONY: help
 help: ## Print this.
 	@printf 'make TARGET, where TARGET is\n\n'
@@ -23,7 +33,7 @@ help: ## Print this.
 # ------------------------------------------------------------------ use it
 
 .PHONY: build
-build: bin/kmend bin/kmend-agent ## Build bin/kmend and bin/kmend-agent, static; needs nothing but Go.
+build: bin/kmend bin/kmend-agent ## Build bin/kmend and bin/kmend-agent, static; fetches Go if this machine has none.
 
 .PHONY: bin/kmend bin/kmend-agent # go knows what is up to date
 bin/kmend bin/kmend-agent: bin/%:

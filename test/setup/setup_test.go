@@ -41,6 +41,39 @@ func (m machine) run(script string, args ...string) (stdout, stderr string, code
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// Go is PATH's if it is new enough; else what was fetched; else it is fetched.
+func TestGoFindsOneThatIsNewEnough(t *testing.T) {
+	for version, want := range map[string]string{"go1.26.0": "", "go1.27rc1": "", "devel go1.28-abc": "", "go1.25.9": "1.25.9", "go1.19.8": "1.19.8"} {
+		m := newMachine(t, map[string]string{"go": "echo " + version, "apt-get": hello, "id": "echo 0"})
+		out, errs, code := m.run("go")
+		if want == "" {
+			if out != m.bin+"\n" || errs != "" || code != 0 {
+				t.Errorf("PATH has %s: stdout %q, stderr %q, exit %d; want its folder", version, out, errs, code)
+			}
+			continue
+		}
+		// Too old, and this machine's archive has no Go to fetch another with.
+		if code != 1 || out != "" || !strings.Contains(errs, "PATH has "+version) || !strings.Contains(errs, "Unable to locate package golang-1.19-go") {
+			t.Errorf("PATH has %s: stdout %q, stderr %q, exit %d; want that it is fetched", version, out, errs, code)
+		}
+		// Too old, and another was fetched before.
+		before := filepath.Join(m.cache, "go", "1.26.8", "bin")
+		if err := os.MkdirAll(before, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(before, "go"), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if out, errs, code := m.run("go"); out != before+"\n" || code != 0 {
+			t.Errorf("PATH has %s, one was fetched: stdout %q, stderr %q, exit %d; want %q", version, out, errs, code, before)
+		}
+		left, err := filepath.Glob(filepath.Join(m.cache, "go", ".fetch*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
+}
+
 // hello is an apt-get whose archive holds one package, hello, with a script.
 const hello = `
 echo "apt-get $*" >> "$(dirname "$0")/calls"
