@@ -19,12 +19,14 @@ func (o Options) yaml() string {
 kind: Config
 listen: %q
 dataDir: %q
-dryRun: %v
 webhook:
   bearerTokenFile: %q
-`, o.Addr, path("data"), o.DryRun, path(webhookToken))
+`, o.Addr, path("data"), path(webhookToken))
 	if o.MaxOpenIncidents > 0 {
 		fmt.Fprintf(&b, "  maxOpenIncidents: %d\n", o.MaxOpenIncidents)
+	}
+	if !o.DryRun { // on is kmend's default: it is not written, so that it is the default that is seen
+		b.WriteString("dryRun: false\n")
 	}
 	fmt.Fprintf(&b, `api:
   tokenFile: %q
