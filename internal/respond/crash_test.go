@@ -29,6 +29,7 @@ type child struct {
 	Dir         string
 	HangAt      string // reaches this point, says so, and goes no further
 	Worse       bool   // the verification fails
+	ApplyFails  bool
 	ActDeadline time.Duration
 }
 
@@ -157,6 +158,29 @@ func TestKilledAndBackTooLate(t *testing.T) {
 			}
 			if acted := at == "before apply 0" || at == "after apply 0"; acted != strings.Contains(inc.Reason, "step 1 of 2 may or may not") {
 				t.Errorf("reason %q", inc.Reason)
+			}
+		})
+	}
+}
+
+// TestKilledAndThenAnError: after a crash in a step an error does not mean that
+// nothing happened, so nobody may be told that it failed, and nothing is undone.
+func TestKilledAndThenAnError(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"before apply 0", "after apply 1"} {
+		t.Run(strings.ReplaceAll(at, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			child{Dir: dir, HangAt: at}.killedThere(t)
+			seen := effects(t, dir)
+			child{Dir: dir, ApplyFails: true}.toTheEnd(t)
+			inc := readIncident(t, dir)
+			checkTimeline(t, inc)
+			if inc.Outcome != incident.Interrupted || !strings.Contains(inc.Reason, "may or may not have taken effect: look at the target") {
+				t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)
+			}
+			if got := effects(t, dir); !slices.Equal(got, seen) {
+				t.Errorf("the world has seen %q, want %q", got, seen)
 			}
 		})
 	}
@@ -309,6 +333,9 @@ func (c child) stages() *stages {
 		return askPerson(inc, p)
 	}
 	d.apply = func(_ context.Context, _ incident.Plan, step int) (incident.Execution, error) {
+		if c.ApplyFails {
+			return incident.Execution{}, errors.New("the target does not answer")
+		}
 		return incident.Execution{State: map[string]string{"was": "0.3"}, Result: c.effect("apply", step, "applied", "already applied")}, nil
 	}
 	d.undo = func(_ context.Context, _ incident.Plan, done incident.Execution) (incident.Execution, error) {

@@ -2,12 +2,17 @@ package respond
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
 )
+
+// alreadyApplied is the result of an Apply that found its change in place. The
+// executor says it only of what this very call did not do.
+const alreadyApplied = "already applied"
 
 // execute applies the plan's steps in order. A step that fails or is no longer
 // allowed undoes the ones before it.
@@ -58,7 +63,7 @@ func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End
 	if err := r.intend(ctx, p, i); err != nil {
 		return End{}, err
 	}
-	e, err := r.act(ctx, p, i)
+	e, err := r.act(ctx, p, i, again)
 	if err != nil {
 		return End{}, err
 	}
@@ -85,13 +90,18 @@ func (r *Responder) intend(ctx context.Context, p store.Progress, i int) error {
 
 // act applies step i and records what came of it; failure is the step's error.
 // A stop of kmend does not cut it short, and its result is recorded all the same.
-func (r *Responder) act(ctx context.Context, p store.Progress, i int) (failure string, err error) {
+// again says that kmend stopped in this step before, so that an error no longer
+// means that nothing happened, and "already applied" may mean its own change.
+func (r *Responder) act(ctx context.Context, p store.Progress, i int, again bool) (failure string, err error) {
 	started := time.Now()
 	e, err := r.bounded(ctx, func(ctx context.Context) (incident.Execution, error) {
 		return r.Executor.Apply(ctx, *p.Plan, i)
 	})
 	e.Step, e.Action = i, p.Plan.Steps[i].Action
 	fillTimes(&e, started)
+	if err == nil && e.Result == alreadyApplied && !again {
+		err, e.State = errors.New("somebody has set it already: nothing was changed by kmend"), nil
+	}
 	if err == nil {
 		return "", r.recordAct(ctx, p.ID, key("applied", i), store.Change{Act: store.Apply, Execution: &e, Event: incident.Event{
 			Kind: "applied", Message: fmt.Sprintf("step %d of %d: %s: %s -> %s", i+1, len(p.Plan.Steps), e.Result, e.Before, e.After)}})
@@ -101,17 +111,25 @@ func (r *Responder) act(ctx context.Context, p store.Progress, i int) (failure s
 	if e.State != nil {
 		// It failed after it had changed something, and says what undoing it needs.
 		c.Act, c.Execution = store.Apply, &e
+	} else if again {
+		c.Event.Message += "; kmend had stopped in this step, which may or may not have taken effect: look at the target"
+		c.Event.Fields = map[string]string{"outcome": string(incident.Interrupted)}
 	}
 	return failure, r.recordAct(ctx, p.ID, key("failed", i), c)
 }
 
 // afterFailure goes on from a step that has an end: nothing if it was applied,
-// the undoing of everything if it failed.
+// the undoing of everything if it failed. Where nobody knows whether it took
+// effect nothing is undone either: a person has to look first.
 func (r *Responder) afterFailure(ctx context.Context, p store.Progress, i int) (End, error) {
-	if _, failed := p.Keys[key("failed", i)]; !failed {
+	e, failed := p.Keys[key("failed", i)]
+	switch {
+	case !failed:
 		return End{}, nil
+	case e.Fields["outcome"] == string(incident.Interrupted):
+		return end(incident.Interrupted, "%s", e.Message), nil
 	}
-	return r.stopMidway(ctx, p, incident.Failed, p.Keys[key("failed", i)].Message)
+	return r.stopMidway(ctx, p, incident.Failed, e.Message)
 }
 
 // stopMidway ends a plan before its last step. It is written down first: once

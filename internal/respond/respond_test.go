@@ -90,6 +90,10 @@ func TestRespond(t *testing.T) {
 			}
 			return incident.Execution{Result: "applied", State: map[string]string{}}, nil
 		}}, want: incident.Failed, asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "undo 1", "undo 0", "notify failed"}},
+		{name: "somebody did the first step", d: &stages{apply: already(0)}, want: incident.Failed, reason: "somebody has set it already: nothing was changed by kmend",
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "notify failed"}},
+		{name: "somebody did the second step", d: &stages{apply: already(1)}, want: incident.Failed, reason: "what was applied before it was undone",
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "undo 0", "notify failed"}},
 		{name: "step panics", d: &stages{apply: func(context.Context, incident.Plan, int) (incident.Execution, error) { panic("oops") }},
 			want: incident.Failed, reason: "the action panicked: oops"},
 		{name: "guards change their mind between the steps", d: &stages{decide: denyFrom(3)}, want: incident.Denied, reason: "what was applied before it was undone",
@@ -145,6 +149,17 @@ func failAt(step int, err error) func(context.Context, incident.Plan, int) (inci
 			return incident.Execution{}, err
 		}
 		return incident.Execution{Result: "applied", State: map[string]string{}}, nil
+	}
+}
+
+// already finds the change of a step in place, made by somebody else.
+func already(step int) func(context.Context, incident.Plan, int) (incident.Execution, error) {
+	return func(_ context.Context, _ incident.Plan, i int) (incident.Execution, error) {
+		e := incident.Execution{Result: "applied", State: map[string]string{"was": "0.3"}}
+		if i == step {
+			e.Result = "already applied"
+		}
+		return e, nil
 	}
 }
 
