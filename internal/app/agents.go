@@ -13,8 +13,20 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
-// patience is how long a busy agent is asked again.
-const patience = 15 * time.Second
+// maxWindow is the longest measurement that a configuration or a runbook may ask
+// for, and an agent takes.
+const maxWindow = time.Minute
+
+// patience is how long a busy agent is asked again: it may be at the longest
+// window of somebody else, and then others have their turn too. Giving up earlier
+// would make a verification inconclusive, and undo what helped.
+const patience = maxWindow + 15*time.Second
+
+// measureTimeout is what a diagnosis may take on top of its window: finding the
+// pod and its agent, asking while it is busy, and the agent's own margin.
+func (c Config) measureTimeout() time.Duration {
+	return 2*apiTimeout + patience + 2*c.Agents.Timeout.D()
+}
 
 // asker is what an agent in this process and one across the network have in common.
 type asker interface {

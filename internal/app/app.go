@@ -106,7 +106,7 @@ func (a *App) wire(ctx context.Context) error {
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guard, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
-	o.MeasureTimeout = patience + 2*a.config.Agents.Timeout.D() + apiTimeout
+	o.MeasureTimeout = a.config.measureTimeout()
 	if a.responder, err = respond.New(o); err != nil {
 		return err
 	}
