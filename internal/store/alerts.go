@@ -22,6 +22,10 @@ func merge(have, delivered []incident.Alert, partial bool) []incident.Alert {
 			// Resolved before this incident knew of it: says nothing about it.
 		case i >= 0 && outdated(d, have[i]):
 			out = append(out, have[i])
+		case i >= 0 && d.Status != incident.Resolved && d.StartsAt.Before(have[i].StartsAt):
+			h := have[i]
+			h.StartsAt = d.StartsAt
+			out = append(out, h)
 		default:
 			out = append(out, d)
 		}
@@ -36,12 +40,18 @@ func merge(have, delivered []incident.Alert, partial bool) []incident.Alert {
 	return out
 }
 
-// outdated reports whether delivery d says nothing new about the alert that h knows.
+// outdated reports whether delivery d says nothing new about the alert that h
+// knows. An earlier start is not by itself an earlier firing: Alertmanager moves
+// it back when it merges what two Prometheus servers send. An earlier firing is
+// one that had ended before h's began.
 func outdated(d, h incident.Alert) bool {
-	if d.StartsAt.Equal(h.StartsAt) {
-		return h.Status == incident.Resolved
+	switch {
+	case d.StartsAt.After(h.StartsAt):
+		return false
+	case h.Status == incident.Resolved:
+		return true
 	}
-	return d.StartsAt.Before(h.StartsAt)
+	return d.Status == incident.Resolved && !d.EndsAt.IsZero() && d.EndsAt.Before(h.StartsAt)
 }
 
 func anyFiring(alerts []incident.Alert) bool {

@@ -65,7 +65,16 @@ func TestDeliveries(t *testing.T) {
 		},
 		"resolved of an earlier firing": {
 			{alerts: []incident.Alert{alert("1", f, later)}, want: Ingested{New: true}, same: 0},
-			{alerts: []incident.Alert{alert("1", r, noon)}, same: 0},
+			{alerts: []incident.Alert{ended(noon, later.Add(-time.Minute))}, same: 0},
+		},
+		"resolved with its start moved back by a merge": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{ended(noon.Add(-time.Second), later)}, want: Ingested{Superseded: true}, same: 0},
+		},
+		"start moved back by a merge while open": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, noon.Add(-time.Second))}, same: 0},
+			{alerts: []incident.Alert{ended(noon.Add(-time.Second), later)}, want: Ingested{Superseded: true}, same: 0},
 		},
 		"one of two resolved": {
 			{alerts: []incident.Alert{alert("1", f, noon), alert("2", f, noon)}, want: Ingested{New: true}, same: 0},
@@ -119,6 +128,25 @@ func TestDeliveries(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func ended(startsAt, endsAt time.Time) incident.Alert {
+	a := alert("1", incident.Resolved, startsAt)
+	a.EndsAt = endsAt
+	return a
+}
+
+// An earlier start of a firing is taken over, and nothing else of what came late.
+func TestMergeEarlierStart(t *testing.T) {
+	early := noon.Add(-time.Second)
+	got := merge([]incident.Alert{alert("1", incident.Firing, noon)}, []incident.Alert{alert("1", incident.Firing, early)}, false)
+	if len(got) != 1 || got[0].Status != incident.Firing || !got[0].StartsAt.Equal(early) {
+		t.Errorf("a firing that started earlier: %+v", got)
+	}
+	got = merge([]incident.Alert{alert("1", incident.Resolved, noon)}, []incident.Alert{alert("1", incident.Firing, early)}, false)
+	if len(got) != 1 || got[0].Status != incident.Resolved {
+		t.Errorf("a retry of a firing that has ended: %+v", got)
 	}
 }
 
