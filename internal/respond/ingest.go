@@ -21,7 +21,8 @@ var (
 
 // Ingest commits a notification, one incident a target, and starts a workflow
 // for each new one. When it returns nil the alerts are on disk. ErrFull means
-// that nothing of it was taken, and so does any other error.
+// that it would open incidents and opened none; what it says of the others is
+// taken. Any other error means that nothing of it was.
 func (r *Responder) Ingest(ctx context.Context, n incident.Notification) error {
 	err := r.ingest(ctx, n)
 	result := "accepted"
@@ -44,10 +45,7 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 		return nil
 	}
 	done, err := r.Store.Ingest(ctx, seeds, r.QueueLimit)
-	if err != nil {
-		return err
-	}
-	for _, got := range done {
+	for _, got := range done { // with ErrFull too: an alert may have resolved
 		r.metrics.seeds.WithLabelValues(resultOf(got)).Inc()
 		switch {
 		case got.New:
@@ -58,11 +56,13 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 			r.bells.ring(got.ID)
 		}
 	}
-	return nil
+	return err
 }
 
 func resultOf(got store.Ingested) string {
 	switch {
+	case got.Refused:
+		return "refused"
 	case got.New:
 		return "new"
 	case got.Superseded:

@@ -212,7 +212,7 @@ func TestFull(t *testing.T) {
 	if err := b.Ingest(t.Context(), firing("/c")); !errors.Is(err, ErrFull) {
 		t.Fatalf("the third incident: %v, want ErrFull", err)
 	}
-	both := firing("/a") // nothing of a notification is taken when a part of it does not fit
+	both := firing("/a") // the part that is about an open incident is taken
 	both.Alerts[0].StartsAt = both.Alerts[0].StartsAt.Add(time.Hour)
 	both.Alerts = append(both.Alerts, firing("/c").Alerts...)
 	if err := b.Ingest(t.Context(), both); !errors.Is(err, ErrFull) {
@@ -223,14 +223,27 @@ func TestFull(t *testing.T) {
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%d incidents, %v", len(list), err)
 	}
-	if a := list[1]; a.Deliveries != 2 || len(a.Alerts) != 1 || !a.Alerts[0].StartsAt.Equal(firing("/a").Alerts[0].StartsAt) {
-		t.Errorf("%d deliveries and alerts %v after one that was refused", a.Deliveries, a.Alerts)
+	if a := list[1]; a.Deliveries != 3 || len(a.Alerts) != 1 || !a.Alerts[0].StartsAt.Equal(firing("/a").Alerts[0].StartsAt) {
+		t.Errorf("%d deliveries and alerts %v after one that was refused in part", a.Deliveries, a.Alerts)
+	}
+	gone := resolvedOf(both) // a resolution does not wait for room either
+	gone.Alerts[1] = firing("/c").Alerts[0]
+	if err := b.Ingest(t.Context(), gone); !errors.Is(err, ErrFull) {
+		t.Errorf("a resolution with a new target: %v", err)
+	}
+	for inc := (incident.Incident{}); !hasKind(inc, "notified"); time.Sleep(2 * time.Millisecond) {
+		if inc, err = b.store.Get(t.Context(), list[1].ID); err != nil {
+			t.Fatal(err)
+		}
+		if inc.Outcome != "" && inc.Outcome != incident.Superseded {
+			t.Fatalf("outcome %s", inc.Outcome)
+		}
 	}
 	want := `
 # HELP kmend_notifications_total Notifications received, by what they were answered.
 # TYPE kmend_notifications_total counter
 kmend_notifications_total{result="accepted"} 3
-kmend_notifications_total{result="full"} 2
+kmend_notifications_total{result="full"} 3
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "kmend_notifications_total"); err != nil {
 		t.Error(err)

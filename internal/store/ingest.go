@@ -30,39 +30,53 @@ type Ingested struct {
 	New        bool   // this delivery opened it
 	Superseded bool   // this delivery closed it: the alert resolved before anything was changed
 	Known      bool   // a firing that an incident, closed since, was about already
+	Refused    bool   // it would have opened an incident, and too many are open
 }
 
-// Ingest commits the seeds of one notification, all of them or none, and
-// returns what became of each, in order. A firing seed opens an incident unless
-// one is open for its key, or was about the very same firing. limit is how many
-// incidents may be open; one more is ErrFull.
+// Ingest commits the seeds of one notification and returns what became of each,
+// in order. A firing seed opens an incident unless one is open for its key, or
+// was about the very same firing. With limit incidents open before it, a
+// notification opens none and is ErrFull: what it says of the others is committed
+// all the same and returned with the error, and doing it again changes nothing
+// but the count of deliveries. With fewer, all of it is taken, however many it
+// opens: a part of it would be refused forever. Any other error: nothing is taken.
 func (s *Store) Ingest(ctx context.Context, seeds []Seed, limit int) ([]Ingested, error) {
 	now := time.Now()
 	out := make([]Ingested, len(seeds))
+	var open int
+	var refused bool
 	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		refused = false
+		if err := c.QueryRowContext(ctx, `SELECT count(*) FROM incidents WHERE closed_at IS NULL`).Scan(&open); err != nil {
+			return err
+		}
 		for i, seed := range seeds {
-			d := delivery{ctx: ctx, c: c, seed: seed, now: now, limit: limit}
+			d := delivery{ctx: ctx, c: c, seed: seed, now: now, full: open >= limit}
 			got, err := d.ingest()
 			if err != nil {
 				return err
 			}
 			out[i] = got
+			refused = refused || got.Refused
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("committing a notification: %w", err)
 	}
+	if refused {
+		return out, fmt.Errorf("opening incidents: %w (%d of %d)", ErrFull, open, limit)
+	}
 	return out, nil
 }
 
 // delivery is one seed on its way into the database.
 type delivery struct {
-	ctx   context.Context
-	c     *sql.Conn
-	seed  Seed
-	now   time.Time
-	limit int
+	ctx  context.Context
+	c    *sql.Conn
+	seed Seed
+	now  time.Time
+	full bool // no incident may be opened
 }
 
 func (d delivery) ingest() (Ingested, error) {
@@ -81,6 +95,9 @@ func (d delivery) ingest() (Ingested, error) {
 	}
 	if old != "" {
 		return Ingested{ID: old, Known: true}, d.count(old)
+	}
+	if d.full {
+		return Ingested{Refused: true}, nil
 	}
 	return d.create()
 }
@@ -102,13 +119,6 @@ func (d delivery) open() (*incident.Incident, error) {
 
 // create opens an incident.
 func (d delivery) create() (Ingested, error) {
-	var open int
-	if err := d.c.QueryRowContext(d.ctx, `SELECT count(*) FROM incidents WHERE closed_at IS NULL`).Scan(&open); err != nil {
-		return Ingested{}, err
-	}
-	if open >= d.limit {
-		return Ingested{}, fmt.Errorf("%w (%d of %d)", ErrFull, open, d.limit)
-	}
 	id, err := newID(d.now)
 	if err != nil {
 		return Ingested{}, err

@@ -222,19 +222,37 @@ func TestConcurrentDeliveries(t *testing.T) {
 	}
 }
 
+// TestLimit: the limit counts what was open before a notification, so one about
+// many targets gets in; when it is reached, what concerns the open ones does.
 func TestLimit(t *testing.T) {
 	s := openTest(t)
-	other := seed(alert("1", incident.Firing, noon))
-	other.DedupKey = "other"
-	if _, err := s.Ingest(t.Context(), []Seed{seed(alert("1", incident.Firing, noon)), other}, 1); !errors.Is(err, ErrFull) {
-		t.Errorf("two incidents where one may be open: %v", err)
+	named := func(key string, a incident.Alert) Seed { return Seed{DedupKey: key, Alerts: []incident.Alert{a}} }
+	fires := alert("1", incident.Firing, noon)
+	three := []Seed{named("a", fires), named("b", fires), named("c", fires)}
+	if _, err := s.Ingest(t.Context(), three, 2); err != nil {
+		t.Fatalf("three targets at once where two may be open: %v", err)
 	}
-	ids, err := s.OpenIDs(t.Context())
-	if err != nil || len(ids) != 0 {
-		t.Errorf("a refused notification left %v, %v", ids, err)
+	mixed := []Seed{named("d", fires), named("a", alert("1", incident.Resolved, noon)), named("b", fires)}
+	for try := range 2 { // the sender tries again
+		got, err := s.Ingest(t.Context(), mixed, 2)
+		if try == 0 {
+			if !errors.Is(err, ErrFull) || len(got) != 3 || !got[0].Refused || got[0].ID != "" || !got[1].Superseded || got[2].ID == "" {
+				t.Errorf("with three of two open: %+v, %v", got, err)
+			}
+			if p := get(t, s, got[1].ID); p.Outcome != incident.Superseded {
+				t.Errorf("the resolved one is %q", p.Outcome)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrFull) || got[1].Superseded {
+			t.Errorf("again: %+v, %v", got, err)
+		}
+		if p := get(t, s, got[2].ID); len(p.Timeline) != 1 || p.Deliveries != 3 {
+			t.Errorf("after a retry: %d deliveries, timeline %+v", p.Deliveries, p.Timeline)
+		}
 	}
-	if _, err := s.Ingest(t.Context(), []Seed{other}, 1); err != nil {
-		t.Error(err)
+	if got, err := s.Ingest(t.Context(), mixed, 3); err != nil || !got[0].New {
+		t.Errorf("with room again: %+v, %v", got, err)
 	}
 }
 
