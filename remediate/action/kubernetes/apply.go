@@ -18,7 +18,8 @@ import (
 // resources are put back and the error says why. A ctx that is cancelled while
 // waiting is the end of this process, not of the step: the resize stays, the
 // Execution that comes with the error says so, and Apply goes on from there when
-// it is called again.
+// it is called again. Whatever else ends it after a patch that may have been
+// stored is put back too, or comes with the Execution that Undo needs.
 func (a *ResizeCPU) Apply(ctx context.Context, target incident.Target, step incident.Step) (incident.Execution, error) {
 	if step.Preview == nil {
 		return incident.Execution{}, errors.New("the step was never previewed")
@@ -31,9 +32,9 @@ func (a *ResizeCPU) Apply(ctx context.Context, target incident.Target, step inci
 		return incident.Execution{}, fmt.Errorf("the preview is of pod %s/%s and the target is %s", r.namespace, r.pod, target)
 	}
 	out := incident.Execution{Before: r.from.String(), After: r.to.String(), Result: "applied", State: r.encode()}
-	pod, already, err := a.set(ctx, r)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return a.fail(ctx, r, out, err) // the patch may have arrived without its answer
+	pod, already, sent, err := a.set(ctx, r)
+	if err != nil && sent {
+		return a.fail(ctx, r, out, err)
 	}
 	if err != nil {
 		return incident.Execution{}, err
@@ -76,7 +77,7 @@ func (a *ResizeCPU) Undo(ctx context.Context, _ incident.Target, _ incident.Step
 		return incident.Execution{}, fmt.Errorf("reading what was done: %w", err)
 	}
 	out := incident.Execution{Before: r.to.String(), After: r.from.String(), Result: "undone"}
-	pod, already, err := a.set(ctx, r.back())
+	pod, already, _, err := a.set(ctx, r.back())
 	if errors.Is(err, errGone) {
 		out.After = errGone.Error()
 		return out, nil
@@ -135,7 +136,7 @@ const patience = 15 * time.Second
 func (a *ResizeCPU) putBack(ctx context.Context, r resize, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if _, already, err := a.set(ctx, r.back()); err != nil {
+	if _, already, _, err := a.set(ctx, r.back()); err != nil {
 		return fmt.Errorf("putting the limit back: %w", err)
 	} else if already {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -61,12 +62,16 @@ var errGone = errors.New("the pod is gone")
 // errChanged: somebody else changed the resources.
 var errChanged = errors.New("somebody changed it since, so it stays")
 
-// attempts bounds how often set reads and patches again after a conflict. The
+// attempts bounds how often set patches again after the API server said no. The
 // kubelet and controllers write a busy pod's status every second or so, far
 // slower than a read and a patch.
 const attempts = 10
 
-// set brings the container from r.from to r.to. already is true when it was there.
+// set brings the container from r.from to r.to. already is true when it was
+// there before this call. An API server that does not answer is asked again
+// until ctx ends: giving up on it would leave a change half known. sent says,
+// also with an error, that a patch went out which may have been stored, so that
+// the resources may be r.to by now or later.
 //
 // The plan was made minutes ago, and every status update since gave the pod a
 // new resourceVersion, so that one is worthless as a precondition. What must
@@ -74,37 +79,60 @@ const attempts = 10
 // that is checked on a fresh read, and the patch carries the fresh
 // resourceVersion, so that whatever changes between read and patch is a
 // conflict and everything is checked again.
-func (a *ResizeCPU) set(ctx context.Context, r resize) (pod *corev1.Pod, already bool, err error) {
+func (a *ResizeCPU) set(ctx context.Context, r resize) (pod *corev1.Pod, already, sent bool, err error) {
 	var last error
-	for try := range attempts {
-		if err := sleep(ctx, time.Duration(try)*50*time.Millisecond); err != nil {
-			return nil, false, err
+	for try, refusals := 0, 0; refusals < attempts; try++ {
+		if err := sleep(ctx, min(time.Duration(try)*50*time.Millisecond, time.Second)); err != nil {
+			if last != nil {
+				err = fmt.Errorf("%w (the last answer: %w)", err, last)
+			}
+			return nil, false, sent, fmt.Errorf("resizing pod %s/%s: %w", r.namespace, r.pod, err)
 		}
-		if pod, err = a.read(ctx, r); err != nil {
-			return nil, false, err
+		pod, err = a.read(ctx, r)
+		switch {
+		case errors.Is(err, errGone), apierrors.IsForbidden(err):
+			return nil, false, sent, err
+		case err != nil:
+			last = err // the API server is away for a moment
+			continue
 		}
 		c, ok := container(pod, r.container)
 		if !ok {
-			return nil, false, fmt.Errorf("pod %s has no container %s", ref(pod), r.container)
+			return nil, false, sent, fmt.Errorf("pod %s has no container %s", ref(pod), r.container)
 		}
 		switch now := cpuOf(c.Resources); now {
 		case r.to:
-			return pod, true, nil
+			return pod, !sent, sent, nil // after a patch whose answer was lost it is this call's own
 		case r.from:
 		default:
-			return nil, false, fmt.Errorf("container %s of pod %s has %s now and had %s: %w", r.container, ref(pod), now, r.from, errChanged)
+			return nil, false, sent, fmt.Errorf("container %s of pod %s has %s now and had %s: %w", r.container, ref(pod), now, r.from, errChanged)
 		}
 		answer, err := a.patch(ctx, pod, r.container, r.from, r.to)
+		if err == nil {
+			return answer, false, true, nil
+		}
+		last, sent = err, sent || maybeStored(err)
 		switch {
-		case err == nil:
-			return answer, false, nil
-		case apierrors.IsConflict(err), apierrors.ReasonForError(err) == metav1.StatusReasonUnknown, apierrors.IsServerTimeout(err), apierrors.IsTimeout(err):
-			last = err // changed meanwhile, or no answer: the next read shows what is
+		case apierrors.IsConflict(err), apierrors.IsInternalError(err), apierrors.IsTooManyRequests(err):
+			refusals++ // changed meanwhile, or not now
+		case maybeStored(err): // no answer: the next read shows what is
 		default:
-			return nil, false, fmt.Errorf("resizing pod %s: %w", ref(pod), err)
+			return nil, false, sent, fmt.Errorf("resizing pod %s: %w", ref(pod), err)
 		}
 	}
-	return nil, false, fmt.Errorf("resizing pod %s/%s: no success in %d attempts: %w", r.namespace, r.pod, attempts, last)
+	return nil, false, sent, fmt.Errorf("resizing pod %s/%s: no success in %d attempts: %w", r.namespace, r.pod, attempts, last)
+}
+
+// maybeStored reports whether a patch with this error may have been stored all
+// the same: everything but the API server's own no (4xx). A timeout of etcd or
+// an answer that was lost says nothing.
+func maybeStored(err error) bool {
+	var s apierrors.APIStatus
+	if !errors.As(err, &s) {
+		return true
+	}
+	code := s.Status().Code
+	return code < 400 || code >= 500 || code == http.StatusRequestTimeout
 }
 
 // read gets the pod of r; errGone when it is not there or another has its name.
