@@ -137,11 +137,28 @@ func (a *SetCPUQuota) Apply(_ context.Context, target incident.Target, step inci
 	} else if dir != g.dir {
 		return incident.Execution{}, fmt.Errorf("the target's cgroup is %s now and was %s in the plan; nothing was changed", dir, g.dir)
 	}
-	if err := g.write(wanted); err != nil {
-		return incident.Execution{}, errors.Join(err, g.restore(seen))
-	}
+	return change(g, seen, wanted, done)
+}
+
+// knob is where a quota is read and written: a group.
+type knob interface {
+	read() (quota, error)
+	write(q quota) error
+}
+
+// change sets the quota and accounts for it in done. A write that went wrong is
+// put back; where that goes wrong too, done comes with the error, because what
+// stays is unknown and Undo is to look at it again.
+func change(k knob, seen, wanted quota, done incident.Execution) (incident.Execution, error) {
 	done.Result = "applied"
-	return done, nil
+	err := k.write(wanted)
+	if err == nil {
+		return done, nil
+	}
+	if back := restore(k, seen); back != nil {
+		return done, errors.Join(err, fmt.Errorf("putting the quota back: %w", back))
+	}
+	return incident.Execution{}, err
 }
 
 // Undo sets the quota back to what Apply found, if it is still what Apply set.
@@ -197,11 +214,11 @@ func (a *SetCPUQuota) find(target incident.Target) (*group, error) {
 }
 
 // restore puts q back after a write that went wrong half-way.
-func (g *group) restore(q quota) error {
-	if now, err := g.read(); err == nil && now == q {
+func restore(k knob, q quota) error {
+	if now, err := k.read(); err == nil && now == q {
 		return nil
 	}
-	return g.write(q)
+	return k.write(q)
 }
 
 func state(g *group, q quota) map[string]string {
