@@ -51,7 +51,7 @@ func (r *Responder) approve(ctx context.Context, p store.Progress) (End, error) 
 		case p.Approval != nil && !p.Approval.Approve:
 			return end(incident.Denied, "rejected by %s", p.Approval.By), nil
 		case p.Approval != nil:
-			return End{}, nil
+			return r.refresh(ctx, p)
 		case left <= 0:
 			over, err := r.giveUp(ctx, p)
 			if err != nil || over.over() {
@@ -63,6 +63,31 @@ func (r *Responder) approve(ctx context.Context, p store.Progress) (End, error) 
 			return End{}, err
 		}
 	}
+}
+
+// refresh measures again where the evidence got old while a person was asked. The
+// approved plan goes on only if its cause is still confirmed on its target.
+func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) {
+	_, begun := p.Keys["diagnosed/approved"]
+	if p.Phase != incident.AwaitingApproval || !begun && !r.outOfDate(p) {
+		return End{}, nil
+	}
+	e, err := r.measureAgain(ctx, p, "approved")
+	if err != nil || e.over() {
+		return e, err
+	}
+	if p, err = r.Store.Progress(ctx, p.ID); err != nil {
+		return End{}, err
+	}
+	if err := grounded(p.Incident, *p.Plan); err != nil {
+		return end(incident.Denied, "measured again after the approval: %v", err), nil
+	}
+	return End{}, nil
+}
+
+// outOfDate reports whether p's measurement is too old to act on.
+func (r *Responder) outOfDate(p store.Progress) bool {
+	return time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge
 }
 
 // giveUp ends the wait unless an answer was committed in this very moment.

@@ -1,6 +1,7 @@
 package respond
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,59 @@ func TestRejected(t *testing.T) {
 	}
 	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); !errors.Is(err, store.ErrAnswered) {
 		t.Errorf("an answer after the end: %v", err)
+	}
+}
+
+// A person may take longer than evidence lasts: then it is measured again, and
+// only what is still confirmed is executed.
+func TestApprovedAfterTheEvidence(t *testing.T) {
+	t.Parallel()
+	other := func(tg incident.Target) incident.Diagnosis {
+		d := throttled(tg)
+		d.Findings[0].Cause = incident.CPUSaturated
+		return d
+	}
+	clean := func(tg incident.Target) incident.Diagnosis {
+		return incident.Diagnosis{Target: tg, Verdict: incident.Clean, Findings: []incident.Finding{{Verdict: incident.Clean, Message: "the kernel is clean"}}}
+	}
+	for _, tt := range []struct {
+		name   string
+		then   func(incident.Target) incident.Diagnosis
+		want   incident.Outcome
+		reason string
+	}{
+		{"still so", throttled, incident.Fixed, "1% after"},
+		{"another cause", other, incident.Denied, "measured again after the approval: runbook raise-cpu-limit must not act"},
+		{"clean", clean, incident.OutcomeClean, "the kernel is clean, measured again"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var measured atomic.Int32
+			d := &stages{decide: askPerson, diagnose: func(_ context.Context, tg incident.Target, _ time.Duration) (incident.Diagnosis, error) {
+				if measured.Add(1) == 1 {
+					old := throttled(tg)
+					old.Window.Start = old.Window.Start.Add(-time.Hour)
+					return old, nil
+				}
+				d := tt.then(tg)
+				d.Findings[0].Message += ", measured again"
+				return d, nil
+			}}
+			b := start(t, d)
+			b.ingest(firing("/a"))
+			inc := b.awaiting()
+			if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+				t.Fatal(err)
+			}
+			inc = b.reported()
+			checkTimeline(t, inc)
+			if inc.Outcome != tt.want || !strings.Contains(inc.Reason, tt.reason) {
+				t.Errorf("outcome %s (%s), want %s (%s)", inc.Outcome, inc.Reason, tt.want, tt.reason)
+			}
+			if acted := len(inc.Executions) > 0; acted != (tt.want == incident.Fixed) {
+				t.Errorf("acted %v", acted)
+			}
+		})
 	}
 }
 

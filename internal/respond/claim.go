@@ -12,6 +12,12 @@ import (
 // claims is the bell that rings when an incident gives its target back.
 const claims = "claims"
 
+// occasions are why a target is measured again before anything is changed.
+var occasions = map[string]string{
+	"again":    "another incident was at work on it",
+	"approved": "the measurement got old while a person was asked",
+}
+
 // claim takes the target for this incident. Who had to wait for another one
 // measures again: what the other did may have been the cure.
 func (r *Responder) claim(ctx context.Context, p store.Progress) (End, error) {
@@ -45,21 +51,23 @@ func (r *Responder) claim(ctx context.Context, p store.Progress) (End, error) {
 	if _, waited := p.Keys["waiting"]; !waited {
 		return End{}, nil
 	}
-	return r.measureAgain(ctx, p)
+	return r.measureAgain(ctx, p, "again")
 }
 
-func (r *Responder) measureAgain(ctx context.Context, p store.Progress) (End, error) {
-	if _, done := p.Keys["diagnosed/again"]; done {
+// measureAgain replaces the diagnosis by a new one, once for each occasion; what
+// the kernel no longer confirms ends the incident.
+func (r *Responder) measureAgain(ctx context.Context, p store.Progress, occasion string) (End, error) {
+	if _, done := p.Keys["diagnosed/"+occasion]; done {
 		return verdict(*p.Diagnosis), nil
 	}
 	d, err := r.measure(ctx, p.Target, r.Window, func() error {
-		return r.record(ctx, p.ID, "measuring/again", store.Change{Event: incident.Event{
-			Kind: "measuring", Message: fmt.Sprintf("measuring %s again for %s", p.Target, r.Window)}})
+		return r.record(ctx, p.ID, "measuring/"+occasion, store.Change{Event: incident.Event{
+			Kind: "measuring", Message: fmt.Sprintf("measuring %s again for %s: %s", p.Target, r.Window, occasions[occasion])}})
 	})
 	if err != nil {
 		return End{}, err
 	}
-	return verdict(d), r.keepDiagnosis(ctx, p, "diagnosed/again", d)
+	return verdict(d), r.keepDiagnosis(ctx, p, "diagnosed/"+occasion, d)
 }
 
 // thingsOf names what an incident wants to change: what the alert calls it, with
