@@ -134,12 +134,7 @@ func unready(pod *corev1.Pod) string {
 
 // sameNode compares names of nodes: a host may be known by its full name here
 // and by its short one there.
-func sameNode(a, b string) bool {
-	a, b = strings.ToLower(a), strings.ToLower(b)
-	shortA, restA, _ := strings.Cut(a, ".")
-	shortB, restB, _ := strings.Cut(b, ".")
-	return a == b || shortA == shortB && (restA == "" || restB == "") && net.ParseIP(a) == nil && net.ParseIP(b) == nil
-}
+func sameNode(a, b string) bool { return incident.SameNode(a, b) }
 
 func nodes(static map[string]string) string {
 	names := make([]string, 0, len(static))

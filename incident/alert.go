@@ -83,10 +83,10 @@ func (t Target) String() string {
 		return "pod " + t.Namespace + "/" + t.Pod
 	case t.Unit != "":
 		return "unit " + t.Unit
+	case t.PID != 0: // and the group that it is in, once it was looked up
+		return "pid " + itoa(t.PID)
 	case t.Cgroup != "":
 		return "cgroup " + t.Cgroup
-	case t.PID != 0:
-		return "pid " + itoa(t.PID)
 	case t.Node != "":
 		return "node " + t.Node
 	}

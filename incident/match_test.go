@@ -33,3 +33,18 @@ func TestDiffers(t *testing.T) {
 		}
 	}
 }
+
+// A process stays a process for people, also when its group was looked up.
+func TestString(t *testing.T) {
+	for want, target := range map[string]Target{
+		"pid 7":             {PID: 7, Cgroup: "/sys/fs/cgroup/a"},
+		"cgroup /a":         {Cgroup: "/a", Node: "n"},
+		"unit a.service":    {Unit: "a.service", Cgroup: "/a"},
+		"pod shop/api/main": {Namespace: "shop", Pod: "api", Container: "main", Cgroup: "/a"},
+		"no target":         {},
+	} {
+		if got := target.String(); got != want {
+			t.Errorf("%+v: %q; want %q", target, got, want)
+		}
+	}
+}

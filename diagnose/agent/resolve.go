@@ -30,6 +30,9 @@ func (a *Agent) resolve(ctx context.Context, n *cgroups.Node, t incident.Target)
 		if err := n.Process(t.PID); err != nil {
 			return scope{}, classify(err)
 		}
+		// What is acted on is the group it is in now: the number may be another
+		// process's by then, and another alert may name the group itself.
+		t.Cgroup, _ = n.Group(t.PID)
 		return scope{t, threads.Target{PIDs: []int{t.PID}}, "pid " + strconv.Itoa(t.PID)}, nil
 	case t.Cgroup != "":
 		dir, err = n.Dir(t.Cgroup)

@@ -113,8 +113,8 @@ func TestTargetIsAPodOrAProcess(t *testing.T) {
 		if !ok || !strings.Contains(f.Message, "kubepods/pod"+uid) {
 			t.Errorf("%s: %s %+v, want throttled by the pod's quota", target, d.Verdict, d.Findings)
 		}
-		if target.PID == 0 && m.Target.Cgroup != container {
-			t.Errorf("resolved to %q, want %q", m.Target.Cgroup, container)
+		if m.Target.Cgroup != container || m.Target.PID != target.PID {
+			t.Errorf("%s: resolved to %+v, want cgroup %q", target, m.Target, container)
 		}
 	}
 }

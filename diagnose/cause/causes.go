@@ -31,7 +31,7 @@ func throttled(m incident.Measurement, f facts) (incident.Finding, bool) {
 		return fd, true
 	}
 	whose := ""
-	if !strings.HasSuffix(m.Target.Cgroup, w.cgroup) {
+	if m.Target.PID != 0 || !strings.HasSuffix(m.Target.Cgroup, w.cgroup) {
 		whose = " of " + w.cgroup
 	}
 	fd.Message = fmt.Sprintf("%s (quota %s CPU%s, %.0f of %.0f periods)", said, exact(w.quota), whose, w.throttled, w.periods)

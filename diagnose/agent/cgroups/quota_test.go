@@ -78,6 +78,36 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// A process's group is in the hierarchy that has the quotas; the root is none.
+func TestGroup(t *testing.T) {
+	for _, c := range []struct{ name, mounts, cgroup, want string }{
+		{"v1", v1, "4:memory:/jobs\n2:cpu,cpuacct:/batch/low\n0::/x\n", "cpu,cpuacct/batch/low"},
+		{"v2", v2, "0::/batch/low\n", "unified/batch/low"},
+		{"v1 root", v1, "4:memory:/batch/low\n2:cpu,cpuacct:/\n0::/batch/low\n", ""},
+		{"v2 root", v2, "0::/\n", ""},
+		{"removed", v2, "0::/batch/gone (deleted)\n", ""},
+		{"outside of this cgroup namespace", v2, "0::/../batch\n", ""},
+		{"no process", v2, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, n := newFake(t, c.mounts)
+			for _, d := range []string{"cpu,cpuacct/batch/low", "unified/batch/low", "memory/batch/low", "batch"} {
+				f.dir(d)
+			}
+			if c.cgroup != "" {
+				f.process(7, c.cgroup)
+			}
+			want := ""
+			if c.want != "" {
+				want = filepath.Join(f.root, c.want)
+			}
+			if got, ok := n.Group(7); got != want || ok != (want != "") {
+				t.Errorf("got %q, %v; want %q", got, ok, want)
+			}
+		})
+	}
+}
+
 func TestProcess(t *testing.T) {
 	f, n := newFake(t, v2)
 	f.process(7, "0::/a\n")

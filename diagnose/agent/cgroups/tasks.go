@@ -72,6 +72,23 @@ func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) || errors.Is(err, syscall.ESRCH)
 }
 
+// Group is the directory in the cpu hierarchy of a process; ok is false when it
+// is the root, in which everything is, or not to be seen here.
+func (n *Node) Group(pid int) (dir string, ok bool) {
+	cpu, ok := n.CPU()
+	if !ok {
+		return "", false
+	}
+	dir, ok = n.groupOf(cpu, pid)
+	if path, below := cpu.Path(dir); !ok || !below || path == "/" {
+		return "", false
+	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() { // of another cgroup namespace, or removed
+		return "", false
+	}
+	return dir, true
+}
+
 // groupOf is the directory of a process in hierarchy m.
 func (n *Node) groupOf(m Mount, pid int) (string, bool) {
 	b, err := os.ReadFile(filepath.Join(n.proc, strconv.Itoa(pid), "cgroup"))
