@@ -17,7 +17,7 @@ import (
 // locate finds the directory of the target's group in the cpu hierarchy and
 // checks that it may be acted on.
 func (a *SetCPUQuota) locate(t incident.Target) (mount, string, error) {
-	if t.Node != "" && t.Node != a.opts.Node {
+	if t.Node != "" && !incident.SameNode(t.Node, a.opts.Node) {
 		return mount{}, "", fmt.Errorf("the target is on node %q and this is %q: cgroups are changed on their own node only", t.Node, a.opts.Node)
 	}
 	if t.Pod != "" {

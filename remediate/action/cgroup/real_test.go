@@ -362,6 +362,11 @@ func TestRealRefusals(t *testing.T) {
 	if got := preview(t, a, incident.Target{Node: "here", Cgroup: link}).Preview.Apply["directory"]; got != tr.dir {
 		t.Errorf("a link leads to %s, want %s", got, tr.dir)
 	}
+	for _, name := range []string{"HERE", "here.example.com"} { // the same host, as others call it
+		if _, err := a.Preview(t.Context(), incident.Target{Node: name, Cgroup: tr.dir}, double); err != nil {
+			t.Errorf("on node %s: %v", name, err)
+		}
+	}
 	narrow := setter(t, cgroup.Options{AllowedRoots: []string{tr.root + "/other"}})
 	if _, err := narrow.Preview(t.Context(), incident.Target{Cgroup: tr.dir}, double); err == nil || !strings.Contains(err.Error(), "is not below an allowed root") {
 		t.Errorf("outside the allowed roots: %v", err)
