@@ -89,6 +89,34 @@ func TestFixed(t *testing.T) {
 	fixedOnce(t, inc, w)
 }
 
+// Twice the quota is still far too little: measured again, found not to help,
+// put back, and a person is told.
+func TestUndone(t *testing.T) {
+	o := throttled.Busy(4, 0.1)
+	o.First = true // whatever else runs here, it is the quota that they wait for
+	s, w := acting(t, allow, nil), start(t, o)
+	post(t, alerting(t, s), about(w.Path))
+	inc := closed(t, s)
+	outcome(t, inc, incident.Undone, "it was undone")
+	if inc.Phase != incident.Escalated {
+		t.Errorf("phase %q; want %q", inc.Phase, incident.Escalated)
+	}
+	if v := inc.Verification; v == nil || v.Better || v.After <= v.Before/2 {
+		t.Errorf("verification %+v; want one that is not better", v)
+	}
+	raised, undone := false, false
+	for _, e := range inc.Timeline {
+		raised = raised || e.Kind == "applied"
+		undone = undone || raised && e.Kind == "undone"
+	}
+	if !raised || !undone {
+		t.Errorf("raised %v, undone after that %v; timeline:\n%s", raised, undone, timeline(inc))
+	}
+	if q := quota(t, w); q != o.Quota {
+		t.Errorf("undone, and the quota is %v; it was %v", q, o.Quota)
+	}
+}
+
 // fixedOnce checks that the quota was raised once, and that it helped.
 func fixedOnce(t *testing.T, inc incident.Incident, w *throttled.Workload) {
 	t.Helper()
