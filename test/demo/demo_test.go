@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,10 +78,59 @@ func TestDemo(t *testing.T) {
 // Ctrl-C in the middle: everything is stopped and removed.
 func TestInterrupted(t *testing.T) {
 	realMachine(t)
-	cmd := script(t)
-	var out strings.Builder
+	cmd, out := diagnosing(t)
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil { // as the terminal does
+		t.Error(err)
+	}
+	err := cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 130 {
+		t.Errorf("it ended with %v; want exit status 130\n%s", err, out.String())
+	}
+	nothingIsLeft(t, out.String())
+}
+
+// kmend dies in the middle: the demo fails, says so, and leaves nothing either.
+func TestKmendDies(t *testing.T) {
+	realMachine(t)
+	cmd, out := diagnosing(t)
+	killed := 0
+	for _, file := range running(t, "kmend") {
+		var pid, parent int
+		stat, err := os.ReadFile(filepath.Join(filepath.Dir(file), "stat"))
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		if _, err := fmt.Sscanf(string(stat), "%d (kmend) %1s %d", &pid, new(string), &parent); err != nil {
+			t.Fatalf("reading %q: %v", stat, err)
+		}
+		if parent != cmd.Process.Pid { // another demo's
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+		killed++
+	}
+	began := time.Now()
+	err := cmd.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || killed != 1 {
+		t.Errorf("%d killed, and it ended with %v; want one and exit status 1\n%s", killed, err, out.String())
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s to see that kmend is gone", took)
+	}
+	if !strings.Contains(out.String(), "kmend serve ended (signal: killed)") || strings.Contains(out.String(), "all of this happened") {
+		t.Errorf("it does not say that kmend ended:\n%s", out.String())
+	}
+	nothingIsLeft(t, out.String())
+}
+
+// diagnosing is a demo in the middle of its first diagnosis.
+func diagnosing(t *testing.T) (*exec.Cmd, *strings.Builder) {
+	t.Helper()
+	cmd, out := script(t), &strings.Builder{}
 	seen := make(chan struct{})
-	cmd.Stdout = &until{word: "diagnosing:", seen: seen, out: &out}
+	cmd.Stdout = &until{word: "diagnosing:", seen: seen, out: out}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -90,14 +140,7 @@ func TestInterrupted(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("it did not diagnose within a minute")
 	}
-	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil { // as the terminal does
-		t.Error(err)
-	}
-	err := cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 130 {
-		t.Errorf("it ended with %v; want exit status 130\n%s", err, out.String())
-	}
-	nothingIsLeft(t, out.String())
+	return cmd, out
 }
 
 // nothingIsLeft looks for what the output names: the cgroup, the servers' ports.
