@@ -12,16 +12,55 @@ import (
 
 // Approve commits a person's answer to an incident that waits for one; the
 // caller has made sure that a.By is who says so and may. It is bound to the plan
-// with digest a.Plan and used once: see store.Approve for what is refused.
+// with digest a.Plan and used once: see store.Approve for what is refused. A yes
+// to what would not be done is store.ErrNotAllowed, and the incident goes on waiting.
 func (r *Responder) Approve(ctx context.Context, a incident.Approval) error {
 	if a.By == "" || a.Plan == "" {
 		return errors.New("an answer needs who gives it and the digest of the plan it is about")
+	}
+	if err := r.approvable(ctx, a); err != nil {
+		return fmt.Errorf("answering incident %q: %w", a.Incident, err)
 	}
 	if err := r.Store.Approve(ctx, a); err != nil {
 		return err
 	}
 	r.bells.ring(a.Incident)
 	return nil
+}
+
+// approvable asks everything again that was asked before the plan was shown, so
+// that who says yes hears at once what speaks against it. An answer that the
+// store refuses anyway is left to it.
+func (r *Responder) approvable(ctx context.Context, a incident.Approval) error {
+	if !a.Approve {
+		return nil
+	}
+	p, err := r.Store.Progress(ctx, a.Incident)
+	if err != nil {
+		return err
+	}
+	if p.Phase != incident.AwaitingApproval || p.Approval != nil || p.Plan.Digest() != a.Plan {
+		return nil
+	}
+	if resolved(p.Alerts) {
+		return fmt.Errorf("%w: the alert has resolved", store.ErrNotAllowed)
+	}
+	if err := grounded(p.Incident, *p.Plan); err != nil {
+		return fmt.Errorf("%w: %w", store.ErrNotAllowed, err)
+	}
+	if d := r.decide(remeasured(p.Incident), *p.Plan); d.Effect == incident.Deny || d.DryRun {
+		return fmt.Errorf("%w: asked again: %s", store.ErrNotAllowed, describe(d))
+	}
+	return nil
+}
+
+// remeasured is inc as if its measurement were new, which is what refresh makes
+// true: the age of the evidence alone is no reason to refuse an answer.
+func remeasured(inc incident.Incident) incident.Incident {
+	d := *inc.Diagnosis
+	d.Window.Start = d.Window.Start.Add(time.Since(measuredAt(d)))
+	inc.Diagnosis = &d
+	return inc
 }
 
 // approve waits for a person where the guards ask for one. The answer and its
@@ -85,9 +124,13 @@ func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) 
 	return End{}, nil
 }
 
-// outOfDate reports whether p's measurement is too old to act on.
+// outOfDate reports whether p's measurement is too old to act on, for kmend or,
+// if nothing else speaks against the plan, for the guards.
 func (r *Responder) outOfDate(p store.Progress) bool {
-	return time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge
+	if time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge {
+		return true
+	}
+	return r.decide(p.Incident, *p.Plan).Effect == incident.Deny && r.decide(remeasured(p.Incident), *p.Plan).Effect != incident.Deny
 }
 
 // giveUp ends the wait unless an answer was committed in this very moment.

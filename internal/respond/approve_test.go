@@ -128,6 +128,64 @@ func TestApprovedAfterTheEvidence(t *testing.T) {
 	}
 }
 
+// A yes to what the guards deny by now is refused to the person's face, and the
+// incident goes on waiting.
+func TestApprovalAsksTheGuardsAgain(t *testing.T) {
+	t.Parallel()
+	for _, denies := range []incident.Decision{{Effect: incident.Deny, Reason: "a freeze has begun"}, {Effect: incident.RequireApproval, DryRun: true, Reason: "a freeze has begun"}} {
+		var asked atomic.Int32
+		b := start(t, &stages{decide: func(inc incident.Incident, p incident.Plan) incident.Decision {
+			if asked.Add(1) == 2 {
+				return denies
+			}
+			return askPerson(inc, p)
+		}})
+		b.ingest(firing("/a"))
+		inc := b.awaiting()
+		yes := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}
+		err := b.Approve(t.Context(), yes)
+		if !errors.Is(err, store.ErrNotAllowed) || !store.Refused(err) || !strings.Contains(err.Error(), "a freeze has begun") {
+			t.Fatalf("Approve of what is denied: %v", err)
+		}
+		if inc = b.only(); inc.Phase != incident.AwaitingApproval || inc.Approval != nil {
+			t.Fatalf("phase %s, approval %+v", inc.Phase, inc.Approval)
+		}
+		if err := b.Approve(t.Context(), yes); err != nil {
+			t.Fatal(err)
+		}
+		if inc = b.reported(); inc.Outcome != incident.Fixed {
+			t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)
+		}
+	}
+}
+
+// The age of the evidence is no reason to refuse an answer, whoever finds it too
+// old: kmend measures again.
+func TestGuardThatWantsYoungerEvidence(t *testing.T) {
+	t.Parallel()
+	var measured atomic.Int32
+	b := start(t, &stages{decide: func(inc incident.Incident, p incident.Plan) incident.Decision {
+		if len(inc.Decisions) > 0 && time.Since(measuredAt(*inc.Diagnosis)) > time.Minute {
+			return incident.Decision{Effect: incident.Deny, Reason: "too old"}
+		}
+		return askPerson(inc, p)
+	}, diagnose: func(_ context.Context, tg incident.Target, _ time.Duration) (incident.Diagnosis, error) {
+		d := throttled(tg)
+		if measured.Add(1) == 1 {
+			d.Window.Start = d.Window.Start.Add(-2 * time.Minute)
+		}
+		return d, nil
+	}})
+	b.ingest(firing("/a"))
+	inc := b.awaiting()
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	if inc = b.reported(); inc.Outcome != incident.Fixed {
+		t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)
+	}
+}
+
 // What cannot be undone needs a person even where the guards allow it.
 func TestIrreversibleAsksAPerson(t *testing.T) {
 	t.Parallel()
