@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -20,7 +21,7 @@ import (
 // ClientOptions says how to reach an agent.
 type ClientOptions struct {
 	URL       string // https://HOST:PORT, or http:// for an agent on a loopback address
-	CAFile    string // PEM; empty: the system's
+	CAFile    string // PEM; read again for every connection. Empty: the system's
 	TokenFile string // bearer token; read again for every request. Empty: none
 	// ServerName is what the agent's certificate is for, where that is not the
 	// URL's host: agents found by pod address share one name.
@@ -59,25 +60,16 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("agent client: %w", err)
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: o.ServerName}
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading the agents' CA: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("reading the agents' CA: %s holds no PEM certificate", o.CAFile)
-		}
+	if _, err := o.tls(); err != nil {
+		return nil, err
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true) // of http URLs, which are loopback
 	t := &http.Transport{
-		TLSClientConfig:     conf,
-		Protocols:           &protocols,
-		IdleConnTimeout:     90 * time.Second,
-		TLSHandshakeTimeout: o.Timeout,
+		DialTLSContext:  o.dialTLS,
+		Protocols:       &protocols,
+		IdleConnTimeout: 90 * time.Second,
 		// A node that vanished does not answer pings; without them a request on its
 		// connection would hang until its deadline.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
@@ -85,6 +77,36 @@ func NewClient(o ClientOptions) (*Client, error) {
 	c := &Client{o: o, transport: t}
 	c.rpc = agentpbconnect.NewAgentServiceClient(&http.Client{Transport: t}, o.URL, connect.WithReadMaxBytes(16<<20))
 	return c, nil
+}
+
+// dialTLS connects with the CA that is in the file now: a rotated one applies
+// without a restart.
+func (o ClientOptions) dialTLS(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	conf, err := o.tls()
+	if err != nil {
+		return nil, err
+	}
+	return (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
+}
+
+// tls is the configuration of one connection; without ServerName the dialer takes
+// the address's host.
+func (o ClientOptions) tls() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: o.ServerName, NextProtos: []string{"h2"}}
+	if o.CAFile == "" {
+		return conf, nil
+	}
+	pem, err := os.ReadFile(o.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the agents' CA: %w", err)
+	}
+	conf.RootCAs = x509.NewCertPool()
+	if !conf.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the agents' CA: %s holds no PEM certificate", o.CAFile)
+	}
+	return conf, nil
 }
 
 // Close lets the idle connections go.

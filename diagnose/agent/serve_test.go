@@ -316,6 +316,40 @@ func TestCertificateRotates(t *testing.T) {
 	}
 }
 
+// A client that runs on trusts the CA that is in the file now, and no other.
+func TestCARotates(t *testing.T) {
+	s := newServer(t, fakeProbe{}, nil)
+	c := s.client(t, nil)
+	ask := func() error {
+		c.transport.CloseIdleConnections()
+		_, err := c.Capabilities(t.Context())
+		return err
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := os.ReadFile(s.ca.file("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := os.ReadFile(newAuthority(t).file("ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ca.write("ca.pem", string(theirs))
+	if err := ask(); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+		t.Errorf("with the CA of somebody else: %v", err)
+	}
+	s.ca.write("ca.pem", "half")
+	if err := ask(); err == nil || !strings.Contains(err.Error(), "holds no PEM certificate") {
+		t.Errorf("with a CA that cannot be read: %v", err)
+	}
+	s.ca.write("ca.pem", string(theirs)+string(ours))
+	if err := ask(); err != nil {
+		t.Errorf("with the new CA beside the old one: %v", err)
+	}
+}
+
 func TestOptionsThatAreRefused(t *testing.T) {
 	a := newAgent(t, func(o *Options) { o.open = func() (prober, error) { return fakeProbe{}, nil } })
 	for _, c := range []struct {
