@@ -122,8 +122,7 @@ func (r *Responder) unlessInterrupted(run func(context.Context, store.Progress) 
 		if p.Phase == incident.AwaitingApproval && p.Approval == nil {
 			return run(ctx, p) // waiting has a deadline of its own
 		}
-		last := lastProgress(p)
-		if away := time.Since(last); last.Before(r.started) && away > r.ActDeadline {
+		if away := r.away(p); away > r.ActDeadline {
 			return end(incident.Interrupted, "kmend stopped in phase %s and came back after %s, more than %s; nothing was repeated%s",
 				p.Phase, away.Round(time.Millisecond), r.ActDeadline, leftBehind(p)), nil
 		}
@@ -145,6 +144,16 @@ func (r *Responder) untilSuperseded(run func(context.Context, store.Progress) (E
 		}
 		return e, err
 	}
+}
+
+// away is how long nobody was there for an incident before this start of kmend,
+// 0 or less when the flow has gone on since.
+func (r *Responder) away(p store.Progress) time.Duration {
+	last := lastProgress(p)
+	if last.Before(r.before) {
+		last = r.before
+	}
+	return r.started.Sub(last)
 }
 
 // lastProgress is when the flow last wrote to the timeline; deliveries do not count.

@@ -31,6 +31,7 @@ type Responder struct {
 
 	engine  dbos.Context // nil until Start
 	started time.Time
+	before  time.Time // the last heartbeat of the process before this one; zero when there was none
 
 	mu       sync.Mutex
 	open     bool // between Start and Stop
@@ -65,6 +66,11 @@ func (r *Responder) Start(ctx context.Context) error {
 	if r.open || r.ended {
 		return errors.New("starting the responder: it was started before")
 	}
+	before, err := r.Store.LastBeat(ctx)
+	if err != nil {
+		return err
+	}
+	r.before = before
 	life := context.WithoutCancel(ctx) // the engine cancels its workflows for good when its context ends
 	db, err := r.Store.DB()
 	if err != nil {
@@ -149,11 +155,12 @@ func (r *Responder) run(id, workflow string) error {
 	return nil
 }
 
-// sweepAlways looks for open incidents that nobody works on.
+// sweepAlways looks for open incidents that nobody works on, and writes down that
+// kmend is up: an incident may wait for long without a line on its timeline.
 func (r *Responder) sweepAlways(ctx context.Context) {
 	idle := map[string]bool{}
 	for sleep(ctx, r.SweepInterval) == nil {
-		if err := r.sweep(ctx, idle); err != nil && ctx.Err() == nil {
+		if err := errors.Join(r.Store.Beat(ctx, time.Now()), r.sweep(ctx, idle)); err != nil && ctx.Err() == nil {
 			r.Logger.Error("open incidents are looked for again later", "error", err)
 		}
 	}

@@ -166,3 +166,40 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)
 	}
 }
+
+// What has waited for longer than the deadline, and saw kmend away for a moment
+// only, goes on.
+func TestShortRestartOfALongWait(t *testing.T) {
+	t.Parallel()
+	const deadline = 2 * time.Second
+	for _, beats := range []bool{true, false} {
+		s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "kmend.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		begun := make(chan struct{})
+		b := startOn(t, s, &stages{diagnose: func(ctx context.Context, _ incident.Target, _ time.Duration) (incident.Diagnosis, error) {
+			close(begun)
+			<-ctx.Done()
+			return incident.Diagnosis{}, ctx.Err()
+		}}, func(o *Options) {
+			o.ActDeadline, o.SweepInterval = deadline, 50*time.Millisecond
+			if !beats {
+				o.SweepInterval = time.Hour
+			}
+		})
+		b.ingest(firing("/a"))
+		<-begun
+		time.Sleep(deadline + deadline/4)
+		b.stop()
+		b = startOn(t, s, &stages{}, func(o *Options) { o.ActDeadline = deadline })
+		want := incident.Fixed
+		if !beats {
+			want = incident.Interrupted
+		}
+		if inc := b.reported(); inc.Outcome != want {
+			t.Errorf("with a heartbeat %v: outcome %s (%s), want %s", beats, inc.Outcome, inc.Reason, want)
+		}
+	}
+}

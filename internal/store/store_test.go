@@ -368,3 +368,18 @@ func TestFilesArePrivate(t *testing.T) {
 		}
 	}
 }
+
+func TestHeartbeat(t *testing.T) {
+	s := openTest(t)
+	if at, err := s.LastBeat(t.Context()); err != nil || !at.IsZero() {
+		t.Errorf("before the first: %s, %v", at, err)
+	}
+	for _, now := range []time.Time{noon, noon.Add(time.Minute)} {
+		if err := s.Beat(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		if at, err := s.LastBeat(t.Context()); err != nil || !at.Equal(now) {
+			t.Errorf("LastBeat = %s, %v; want %s", at, err, now)
+		}
+	}
+}
