@@ -95,7 +95,7 @@ func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with ma
 	if err != nil {
 		return incident.Preview{}, err
 	}
-	r := resize{namespace: pod.Namespace, pod: pod.Name, uid: string(pod.UID), container: c.Name, plan: pod.ResourceVersion, from: now, to: stored, allowRestart: p.AllowRestart}
+	r := resize{namespace: pod.Namespace, pod: pod.Name, uid: string(pod.UID), container: c.Name, plan: pod.ResourceVersion, generation: pod.Generation, from: now, to: stored, allowRestart: p.AllowRestart}
 	return incident.Preview{
 		Summary: summary(r, bound, a.warnings(ctx, pod)),
 		Before:  now.String(),
@@ -103,7 +103,7 @@ func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with ma
 		Server: fmt.Sprintf("kubernetes server-side dry run: limits.cpu=%s requests.cpu=%s qosClass=%s",
 			quantity(stored.limit), quantity(stored.request), answer.Status.QOSClass),
 		Preconditions: map[string]string{
-			"uid": r.uid, "resourceVersion": pod.ResourceVersion,
+			"uid": r.uid, "resourceVersion": pod.ResourceVersion, "generation": itoa(pod.Generation),
 			"limits.cpu": quantity(now.limit).String(), "requests.cpu": quantity(now.request).String(),
 		},
 		Apply: r.encode(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -186,6 +187,7 @@ func TestSomebodyElse(t *testing.T) {
 	w.is("cpu", w.cpu("web"), "250m 100m")
 
 	w.resize("web", "200m")
+	step = w.preview(a, target, double) // the spec moved twice: the plan is of another one
 	done, err := a.Apply(t.Context(), target, step)
 	w.must(err)
 	w.resize("web", "900m")
@@ -210,6 +212,50 @@ func TestSomebodyElse(t *testing.T) {
 	stale.PodUID = string(pod.UID)
 	_, err = a.Preview(t.Context(), stale, double)
 	w.refusal(err, "was replaced since it was measured")
+}
+
+// The rest of the spec is part of what was planned for and approved.
+func TestSpecChangedSinceThePlan(t *testing.T) {
+	w := newWorld(t, "4")
+	side := burstable("100m", "200m")
+	side.Name = "side"
+	w.pod("web", []corev1.Container{burstable("100m", "200m"), side})
+	w.kubelet("web", resized)
+	target := w.target("web")
+	target.Container = "app"
+	other := func(limit string) {
+		w.patch("web", `{"spec":{"containers":[{"name":"side","resources":{"limits":{"cpu":"`+limit+`"}}}]}}`)
+	}
+
+	a := w.resizer(10 * time.Second)
+	step := w.preview(a, target, double)
+	w.is("generation", step.Preview.Preconditions["generation"], fmt.Sprint(w.get("web").Generation))
+	other("300m")
+	x, err := a.Apply(t.Context(), target, step)
+	w.refusal(err, "the plan was made for "+step.Preview.Preconditions["generation"]+": somebody changed it since, so it stays")
+	w.is("result", x.Result, "")
+	w.is("cpu", w.cpu("web"), "200m 100m")
+	w.settled("web")
+
+	// Between the read and the patch.
+	once := sync.OnceFunc(func() { other("400m") })
+	meddled := w.meddled(once)
+	_, err = meddled.Apply(t.Context(), target, w.preview(meddled, target, double))
+	w.refusal(err, "somebody changed it since, so it stays")
+	w.is("cpu", w.cpu("web"), "200m 100m")
+	w.settled("web")
+
+	// What is done already, and what is put back, does not ask for the rest of the spec.
+	step = w.preview(a, target, double)
+	done, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	other("500m")
+	again, err := a.Apply(t.Context(), target, step)
+	w.must(err)
+	w.is("result", again.Result, "already applied")
+	_, err = a.Undo(t.Context(), target, step, done)
+	w.must(err)
+	w.is("cpu", w.cpu("web"), "200m 100m")
 }
 
 func TestChangedBetweenReadAndPatch(t *testing.T) {

@@ -99,6 +99,7 @@ func TestLastingFault(t *testing.T) {
 	w.is("result", x.Result, "")
 	w.is("cpu", w.cpu("web"), "200m 100m")
 
+	step = w.preview(a, target, double) // putting back was a change of the spec
 	f.lost.Store(1)
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()

@@ -235,7 +235,7 @@ func TestAccept(t *testing.T) {
 }
 
 func TestEncode(t *testing.T) {
-	r := resize{namespace: "ns", pod: "web", uid: "u", container: "app", plan: "12", from: cpu{200, 100}, to: cpu{400, 100}, allowRestart: true}
+	r := resize{namespace: "ns", pod: "web", uid: "u", container: "app", plan: "12", generation: 7, from: cpu{200, 100}, to: cpu{400, 100}, allowRestart: true}
 	if got, err := decode(r.encode()); err != nil || got != r {
 		t.Errorf("got %+v, %v", got, err)
 	}

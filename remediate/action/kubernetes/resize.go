@@ -22,6 +22,7 @@ import (
 type resize struct {
 	namespace, pod, uid, container string
 	plan                           string // resourceVersion of the pod that the plan was made from: names the change
+	generation                     int64  // of the pod's spec that the plan was made from; 0: any will do
 	from, to                       cpu
 	allowRestart                   bool
 }
@@ -31,7 +32,7 @@ func (r resize) encode() map[string]string {
 		"namespace": r.namespace, "pod": r.pod, "uid": r.uid, "container": r.container, "plan": r.plan,
 		"limit_m": itoa(r.to.limit), "request_m": itoa(r.to.request),
 		"was_limit_m": itoa(r.from.limit), "was_request_m": itoa(r.from.request),
-		"allow_restart": strconv.FormatBool(r.allowRestart),
+		"allow_restart": strconv.FormatBool(r.allowRestart), "generation": itoa(r.generation),
 	}
 }
 
@@ -44,15 +45,20 @@ func decode(m map[string]string) (r resize, err error) {
 		*to, e = strconv.ParseInt(m[key], 10, 64)
 		err = errors.Join(err, e)
 	}
+	if g, ok := m["generation"]; ok { // plans of before have none
+		var e error
+		r.generation, e = strconv.ParseInt(g, 10, 64)
+		err = errors.Join(err, e)
+	}
 	if r.namespace == "" || r.pod == "" || r.uid == "" || r.container == "" || r.to.limit <= 0 || r.from.limit <= 0 {
 		err = errors.Join(err, errors.New("it names no pod, container or limit"))
 	}
 	return r, err
 }
 
-// back is the change that puts r back.
+// back is the change that puts r back, whatever else the spec is by then.
 func (r resize) back() resize {
-	r.from, r.to = r.to, r.from
+	r.from, r.to, r.generation = r.to, r.from, 0
 	return r
 }
 
@@ -73,12 +79,13 @@ const attempts = 10
 // also with an error, that a patch went out which may have been stored, so that
 // the resources may be r.to by now or later.
 //
-// The plan was made minutes ago, and every status update since gave the pod a
-// new resourceVersion, so that one is worthless as a precondition. What must
-// hold is that it is the same pod (uid) with the resources that the plan shows;
-// that is checked on a fresh read, and the patch carries the fresh
-// resourceVersion, so that whatever changes between read and patch is a
-// conflict and everything is checked again.
+// The plan was made minutes ago, and every status update since moved the pod's
+// resourceVersion, so that one cannot be held as a precondition. What must hold
+// is that it is the same pod (uid) with the spec (generation, which status
+// updates leave alone) and the resources that the plan shows; that is checked on
+// a fresh read, and the patch carries the fresh resourceVersion, so that
+// whatever changes between read and patch is a conflict and everything is
+// checked again.
 func (a *ResizeCPU) set(ctx context.Context, r resize) (pod *corev1.Pod, already, sent bool, err error) {
 	var last error
 	for try, refusals := 0, 0; refusals < attempts; try++ {
@@ -106,6 +113,9 @@ func (a *ResizeCPU) set(ctx context.Context, r resize) (pod *corev1.Pod, already
 		case r.from:
 		default:
 			return nil, false, sent, fmt.Errorf("container %s of pod %s has %s now and had %s: %w", r.container, ref(pod), now, r.from, errChanged)
+		}
+		if r.generation != 0 && pod.Generation != r.generation {
+			return nil, false, sent, fmt.Errorf("pod %s has a spec of generation %d now and the plan was made for %d: %w", ref(pod), pod.Generation, r.generation, errChanged)
 		}
 		answer, err := a.patch(ctx, pod, r.container, r.from, r.to)
 		if err == nil {

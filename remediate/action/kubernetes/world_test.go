@@ -280,9 +280,24 @@ func (m meddler) RoundTrip(r *http.Request) (*http.Response, error) {
 // resize is what somebody else does to the pod's limit.
 func (w *world) resize(name, limit string) {
 	w.Helper()
-	_, err := w.admin.CoreV1().Pods(w.namespace).Patch(w.Context(), name, types.StrategicMergePatchType,
-		[]byte(`{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"`+limit+`"}}}]}}`), metav1.PatchOptions{}, "resize")
+	w.patch(name, `{"spec":{"containers":[{"name":"app","resources":{"limits":{"cpu":"`+limit+`"}}}]}}`)
+}
+
+// patch is what somebody else does to the pod's resources.
+func (w *world) patch(name, body string) {
+	w.Helper()
+	_, err := w.admin.CoreV1().Pods(w.namespace).Patch(w.Context(), name, types.StrategicMergePatchType, []byte(body), metav1.PatchOptions{}, "resize")
 	w.must(err)
+}
+
+// settled waits until the kubelet runs what the spec says.
+func (w *world) settled(name string) {
+	w.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !same(w.get(name)); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("pod %s did not settle", name)
+		}
+	}
 }
 
 var double = map[string]any{"factor": 2, "max": "4"}
