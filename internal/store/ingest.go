@@ -160,9 +160,13 @@ func (d delivery) update(inc incident.Incident) (Ingested, error) {
 	if _, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET alerts = ? WHERE id = ?`, text, inc.ID); err != nil {
 		return got, err
 	}
-	joined, err := d.remember(inc.ID)
-	if err != nil {
-		return got, err
+	var joined []incident.Alert
+	if !inc.Phase.Acted() {
+		// What fires anew once this one acts was not diagnosed by it: not remembered,
+		// it opens an incident of its own when it is delivered after the end.
+		if joined, err = d.remember(inc.ID); err != nil {
+			return got, err
+		}
 	}
 	for _, a := range joined {
 		err := appendEvent(d.ctx, d.c, inc.ID, firingKey("joined", a), incident.Event{

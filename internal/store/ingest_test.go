@@ -63,6 +63,12 @@ func TestDeliveries(t *testing.T) {
 			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
 			{alerts: []incident.Alert{alert("1", r, noon)}, acted: true, same: 0},
 		},
+		"a new firing while kmend acts": {
+			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
+			{alerts: []incident.Alert{alert("1", f, later)}, acted: true, same: 0},
+			{alerts: []incident.Alert{alert("1", f, later)}, closed: true, want: Ingested{New: true}, same: 2},
+			{alerts: []incident.Alert{alert("1", f, noon)}, closed: true, want: Ingested{Known: true}, same: 0},
+		},
 		"resolved of an earlier firing": {
 			{alerts: []incident.Alert{alert("1", f, later)}, want: Ingested{New: true}, same: 0},
 			{alerts: []incident.Alert{ended(noon, later.Add(-time.Minute))}, same: 0},
