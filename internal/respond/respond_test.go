@@ -111,6 +111,14 @@ func TestRespond(t *testing.T) {
 			return p, true, "", nil
 		}}, want: incident.Failed, reason: "undo: never"},
 		{name: "the second measurement fails", d: &stages{diagnose: onceThen(throttled, failing), verify: worse}, want: incident.Undone},
+		{name: "the second measurement says nothing at first", d: &stages{diagnose: nothingOn(2, 3), verify: betterIfKnown}, want: incident.Fixed,
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "diagnose", "diagnose", "verify", "notify fixed"}},
+		{name: "the second measurement says nothing", d: &stages{diagnose: nothingOn(2, 3, 4), verify: betterIfKnown}, want: incident.Undone,
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "diagnose", "diagnose", "verify", "undo 1", "undo 0", "notify undone"}},
+		{name: "dry run is switched on before the first step", d: &stages{decide: dryRunFrom(2)}, want: incident.Denied, reason: "dry run was switched on",
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "notify denied"}},
+		{name: "dry run is switched on between the steps", d: &stages{decide: dryRunFrom(3)}, want: incident.Denied, reason: "dry run was switched on",
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "undo 0", "notify denied"}},
 		{name: "the report fails", d: &stages{notify: func(context.Context, incident.Incident) error { return failing }}, want: incident.Fixed},
 	}
 	for _, tt := range tests {
@@ -171,6 +179,29 @@ func denyFrom(ask int) func(incident.Incident, incident.Plan) incident.Decision 
 		}
 		return incident.Decision{Effect: incident.Allow}
 	}
+}
+
+func dryRunFrom(ask int) func(incident.Incident, incident.Plan) incident.Decision {
+	n := 0
+	return func(incident.Incident, incident.Plan) incident.Decision {
+		n++
+		return incident.Decision{Effect: incident.Allow, DryRun: n >= ask}
+	}
+}
+
+// nothingOn measures nothing at the given calls.
+func nothingOn(calls ...int) func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) {
+	n := 0
+	return func(ctx context.Context, t incident.Target, w time.Duration) (incident.Diagnosis, error) {
+		if n++; slices.Contains(calls, n) {
+			return saying(incident.Inconclusive, "the agent is busy")(ctx, t, w)
+		}
+		return throttled(t), nil
+	}
+}
+
+func betterIfKnown(p incident.Plan, before, after incident.Diagnosis) incident.Verification {
+	return incident.Verification{Cause: p.Cause, Better: after.Verdict != incident.Inconclusive, Reason: "verified", Diagnosis: after}
 }
 
 func onceThen(first func(incident.Target) incident.Diagnosis, then error) func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) {

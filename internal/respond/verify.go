@@ -10,6 +10,9 @@ import (
 	"github.com/kmend/kmend/internal/store"
 )
 
+// verifyTries is how often the effect is measured where nothing can be said about it.
+const verifyTries = 3
+
 // verify measures again with the same probe. What is not better is undone.
 func (r *Responder) verify(ctx context.Context, p store.Progress) (End, error) {
 	err := r.record(ctx, p.ID, "verifying", store.Change{To: incident.Verifying, Event: incident.Event{
@@ -48,7 +51,7 @@ func (r *Responder) measureEffect(ctx context.Context, p store.Progress) (store.
 	if err := sleep(ctx, time.Until(settled)); err != nil {
 		return p, err
 	}
-	after, err := r.measure(ctx, p.Target, r.verifyWindow(p), func() error { return nil })
+	after, err := r.measureAfter(ctx, p)
 	if err != nil {
 		return p, err
 	}
@@ -63,6 +66,21 @@ func (r *Responder) measureEffect(ctx context.Context, p store.Progress) (store.
 		return p, err
 	}
 	return r.Store.Progress(ctx, p.ID)
+}
+
+// measureAfter measures what the plan did. Where nothing can be said (the agent is
+// busy, events were lost) it measures again: that alone is no reason to undo what works.
+func (r *Responder) measureAfter(ctx context.Context, p store.Progress) (incident.Diagnosis, error) {
+	for try := 1; ; try++ {
+		d, err := r.measure(ctx, p.Target, r.verifyWindow(p), func() error { return nil })
+		if err != nil || verdictOf(d) != incident.Inconclusive || try == verifyTries {
+			return d, err
+		}
+		r.Logger.Warn("effect is measured again", "incident", p.ID, "try", try, "said", messageOf(d))
+		if err := sleep(ctx, time.Duration(try)*time.Second); err != nil {
+			return d, err
+		}
+	}
 }
 
 func (r *Responder) verifyWindow(p store.Progress) time.Duration {
