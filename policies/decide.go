@@ -119,7 +119,7 @@ func (s *Set) check(inc incident.Incident, plan incident.Plan) (incident.Finding
 		return deny("young evidence", "the measurement has no time")
 	}
 	age := s.now().Sub(d.Window.Start.Add(time.Duration(d.Window.Seconds * float64(time.Second))))
-	if most := s.strictest(); age > most {
+	if most := s.MaxEvidenceAge(); age > most {
 		return deny("young evidence", "the measurement is %v old; at most %v is allowed", age.Round(time.Second), most)
 	}
 	if age < -skew {

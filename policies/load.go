@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/document"
 	"github.com/kmend/kmend/internal/expr"
 )
@@ -202,11 +203,25 @@ func (l *loader) unique(p policy) document.Errors {
 	return nil
 }
 
-// strictest is the shortest age of evidence that any policy asks for.
-func (s *Set) strictest() time.Duration {
+// MaxEvidenceAge is the shortest age of evidence that any policy asks for: what
+// is older must be measured again before it is acted on.
+func (s *Set) MaxEvidenceAge() time.Duration {
 	age := 24 * time.Hour
 	for _, p := range s.policies {
 		age = min(age, cmp.Or(p.maxAge, DefaultMaxAge))
 	}
 	return age
+}
+
+// Asking names the rules that may decide require_approval, as POLICY/RULE.
+func (s *Set) Asking() []string {
+	var names []string
+	for _, p := range s.policies {
+		for _, rule := range p.Rules {
+			if rule.Decide == incident.RequireApproval {
+				names = append(names, p.Metadata.Name+"/"+rule.Name)
+			}
+		}
+	}
+	return names
 }

@@ -102,3 +102,34 @@ func TestDryRunIsTheDefault(t *testing.T) {
 		}
 	}
 }
+
+// What the rest of the flow asks a set about all its policies.
+func TestSetSaysWhatItAsksFor(t *testing.T) {
+	dir := t.TempDir()
+	doc := func(name, age, decide string) {
+		text := "apiVersion: kmend.dev/v1\nkind: Policy\nmetadata: {name: " + name + "}\n" + age +
+			"rules:\n- {name: one, decide: allow, reason: r}\n- {name: two, decide: " + decide + ", reason: r}\n"
+		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(age time.Duration, rules ...string) {
+		t.Helper()
+		set, err := Load([]string{dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := set.MaxEvidenceAge(); got != age {
+			t.Errorf("evidence may be %s old; want %s", got, age)
+		}
+		if got := set.Asking(); strings.Join(got, " ") != strings.Join(rules, " ") {
+			t.Errorf("asking: %v; want %v", got, rules)
+		}
+	}
+	doc("a", "", "deny")
+	ask(DefaultMaxAge)
+	doc("b", "maxEvidenceAge: 1h\n", "require_approval")
+	ask(DefaultMaxAge, "b/two")
+	doc("c", "maxEvidenceAge: 10m\n", "require_approval")
+	ask(10*time.Minute, "b/two", "c/two")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -101,7 +102,7 @@ func (a *App) diagnoser(node string, cluster kubernetes.Interface) (*diagnose.Di
 	o.LocalAbsent = why
 	o.Static = map[string]string{}
 	for _, s := range c.Static {
-		o.Static[s.Node] = s.URL
+		o.Static[strings.ToLower(s.Node)] = s.URL // as the mapping writes nodes
 	}
 	if p := c.Kubernetes; p != nil {
 		o.AgentPods = &diagnose.AgentPods{Namespace: p.Namespace, Selector: p.Selector, Port: p.Port}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,5 +60,25 @@ func TestBusyAgentIsWaitedFor(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Nodes are one whether a configuration or a label writes them with capitals.
+func TestStaticNodesAsLabels(t *testing.T) {
+	conf := DefaultConfig()
+	conf.Agents.Local = false
+	conf.Agents.Static = []StaticAgent{{Node: "Node-A.Example", URL: "http://127.0.0.1:1"}}
+	a := &App{config: conf, log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
+	d, err := a.diagnoser("here", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, ok, why := conf.mapping().Target(incident.Alert{Labels: map[string]string{"node": "NODE-a.example", "cgroup": "/sys/fs/cgroup/x"}})
+	if !ok {
+		t.Fatal(why)
+	}
+	got, err := d.Diagnose(t.Context(), target, time.Second)
+	if err != nil || !strings.Contains(got.Findings[0].Message, "http://127.0.0.1:1") {
+		t.Errorf("%+v, %v; want that the agent was asked", got.Findings, err)
 	}
 }

@@ -132,6 +132,8 @@ func TestReading(t *testing.T) {
 		"limit text":            {closed, "?limit=x", "read", "", 400, "from 1 to 500"},
 		"open":                  {closed, "?open=perhaps", "read", "", 400, "true or false"},
 		"phase":                 {closed, "?phase=done", "read", "", 400, "awaiting_approval"},
+		"before text":           {closed, "?before=nope", "read", "", 400, "want the id of an incident"},
+		"before an injection":   {closed, "?before=20261121-221745.642-0a1b2c3d%27--", "read", "", 400, "want the id of an incident"},
 		"parameter":             {closed, "?limt=5", "read", "", 400, "allowed: limit, open, phase, before"},
 		"on this machine":       {open, "/i1", "", "", 200, "i1"},
 		"by name":               {open, "/i1", "", "localhost", 200, "i1"},
@@ -153,8 +155,8 @@ func TestReading(t *testing.T) {
 			}
 		})
 	}
-	ask(t, "GET", closed.URL+"/api/v1/incidents?open=true&limit=7&phase=planned&before=i9", "read", "")
-	if want := (store.Filter{Open: true, Limit: 7, Phase: incident.Planned, Before: "i9"}); *asked != want {
+	ask(t, "GET", closed.URL+"/api/v1/incidents?open=true&limit=7&phase=planned&before=20261121-221745.642-0a1b2c3d", "read", "")
+	if want := (store.Filter{Open: true, Limit: 7, Phase: incident.Planned, Before: "20261121-221745.642-0a1b2c3d"}); *asked != want {
 		t.Errorf("asked the store for %+v; want %+v", *asked, want)
 	}
 	ask(t, "GET", closed.URL+"/api/v1/incidents", "read", "")

@@ -137,6 +137,52 @@ func TestAlertWithoutTargetIsAnIncident(t *testing.T) {
 	}
 }
 
+// The API takes the ids that the store makes.
+func TestNextPage(t *testing.T) {
+	r := run(t, "")
+	if status, body := ask(t, "POST", r.url+"/webhook/alertmanager", "", recorded(t, "firing-cgroup")); status != 204 {
+		t.Fatalf("webhook: %d %s", status, body)
+	}
+	id := r.list(t, 1)[0].ID
+	if status, body := ask(t, "GET", r.url+"/api/v1/incidents?before="+id, "", ""); status != 200 || !strings.Contains(body, `"items": []`) {
+		t.Errorf("before %s: %d %s; want an empty page", id, status, body)
+	}
+}
+
+// What the policies ask for reaches the responder, and the log when nobody can give it.
+func TestPoliciesAreHeeded(t *testing.T) {
+	const policy = "apiVersion: kmend.dev/v1\nkind: Policy\nmetadata: {name: careful}\nmaxEvidenceAge: 7m\nrules:\n- {name: by day, decide: require_approval, reason: r}\n"
+	for _, c := range []struct {
+		approvers string
+		warned    bool
+	}{{"", true}, {"approvers: [{name: ada, tokenFile: ada}]\n", false}} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"policy.yaml": policy, "ada": "ada!"} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conf, err := Load(writeConfig(t, dir, "listen: 127.0.0.1:0\ndataDir: data\npolicies: [policy.yaml]\n"+c.approvers))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log strings.Builder
+		a, err := New(t.Context(), conf, Options{Version: "test", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := a.responder.MaxEvidenceAge; got != 7*time.Minute {
+			t.Errorf("the responder acts on evidence of %s; the policy allows 7m", got)
+		}
+		if err := a.Stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if warned := strings.Contains(log.String(), "careful/by day") && strings.Contains(log.String(), "set approvers"); warned != c.warned {
+			t.Errorf("with %q: warned %v; want %v: %s", c.approvers, warned, c.warned, log.String())
+		}
+	}
+}
+
 func TestPages(t *testing.T) {
 	r := run(t, "")
 	for path, want := range map[string]string{

@@ -172,10 +172,14 @@ func (c Config) checkAgents(k *checker) {
 	seen := map[string]bool{}
 	for i, s := range a.Static {
 		field := fmt.Sprintf("agents.static.%d", i)
-		if seen[s.Node] {
+		node := strings.ToLower(s.Node)
+		if errs := validation.IsDNS1123Subdomain(node); len(errs) > 0 {
+			k.at(field+".node", "agents.static[%d].node is %q; want the name of a node: letters, digits, - and ., with a letter or digit at both ends", i, s.Node)
+		}
+		if seen[node] {
 			k.at(field+".node", "agents.static[%d].node %q is there twice", i, s.Node)
 		}
-		seen[s.Node] = true
+		seen[node] = true
 		u, err := url.Parse(s.URL)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
 			k.at(field+".url", "agents.static[%d].url is %q; want http://HOST:PORT or https://HOST:PORT", i, s.URL)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/kmend/kmend/diagnose"
@@ -185,7 +186,7 @@ func decode(docs []*document.Document, dir string) (Config, error) {
 // resolve makes relative paths absolute, from the directory of the file that names
 // them, and fills in what depends on other fields.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Kubernetes.Kubeconfig}
+	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Kubernetes.Kubeconfig}
 	if b := c.Webhook.BasicAuth; b != nil {
 		paths = append(paths, &b.PasswordFile)
 	}
@@ -196,6 +197,9 @@ func (c *Config) resolve(dir string) {
 		for i := range list {
 			paths = append(paths, &list[i])
 		}
+	}
+	if scheme, path, ok := strings.Cut(c.Agents.CRISocket, "unix://"); ok && scheme == "" {
+		c.Agents.CRISocket = path // unix:///run/x.sock, as crictl writes it
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

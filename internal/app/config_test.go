@@ -71,6 +71,18 @@ func TestDefaultsStayUnlessSaid(t *testing.T) {
 	}
 }
 
+func TestCRISocketIsFoundFromTheFile(t *testing.T) {
+	dir := t.TempDir()
+	for given, want := range map[string]string{
+		"run/cri.sock": filepath.Join(dir, "run/cri.sock"), "/run/cri.sock": "/run/cri.sock", "unix:///run/cri.sock": "/run/cri.sock",
+	} {
+		c, err := Load(writeConfig(t, dir, "dataDir: data\nagents:\n  criSocket: "+given+"\n"))
+		if err != nil || c.Agents.CRISocket != want {
+			t.Errorf("criSocket %s = %q, %v; want %q", given, c.Agents.CRISocket, err, want)
+		}
+	}
+}
+
 func TestDefaultIsValid(t *testing.T) {
 	if _, err := Default(); err != nil {
 		t.Fatal(err)
