@@ -96,7 +96,7 @@ func (r *Responder) split(n incident.Notification) []store.Seed {
 		if !there {
 			i = len(seeds)
 			at[key] = i
-			seeds = append(seeds, store.Seed{DedupKey: key, Target: t, NoTarget: why, Partial: n.TruncatedAlerts > 0,
+			seeds = append(seeds, store.Seed{DedupKey: key, Target: t, NoTarget: why, LeftOut: n.TruncatedAlerts,
 				Source: fmt.Sprintf("%s/%s", n.Source, n.Receiver)})
 		}
 		seeds[i].Alerts = append(seeds[i].Alerts, a)

@@ -90,6 +90,22 @@ func TestOneIncidentPerTarget(t *testing.T) {
 	}
 }
 
+// What the sender left out is on the incident, where a person looks.
+func TestAlertsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, left := range []int{0, 7} {
+		b := start(t, &stages{})
+		n := firing("/a")
+		n.TruncatedAlerts = left
+		b.ingest(n)
+		first := b.only().Timeline[0]
+		says := strings.Contains(first.Message, "7 more alerts were left out by the sender (max_alerts)") && first.Fields["left_out"] == "7"
+		if says != (left == 7) {
+			t.Errorf("with %d left out: %q, %v", left, first.Message, first.Fields)
+		}
+	}
+}
+
 func TestResolvedWhileMeasuring(t *testing.T) {
 	t.Parallel()
 	measuring := make(chan struct{})

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/kmend/kmend/incident"
@@ -18,8 +19,9 @@ type Seed struct {
 	Target   incident.Target
 	Alerts   []incident.Alert // firing and resolved ones; each with a fingerprint
 	Source   string           // who sent it, for the timeline
-	// Partial: the sender left alerts out, so what is missing means nothing.
-	Partial bool
+	// LeftOut is how many alerts of the notification the sender left out, of this
+	// target or of another: with any, what is missing means nothing.
+	LeftOut int
 	// NoTarget says why the alerts name nothing that can be measured; empty when they do.
 	NoTarget string
 }
@@ -139,11 +141,16 @@ func (d delivery) create() (Ingested, error) {
 	if _, err := d.remember(id); err != nil {
 		return Ingested{}, err
 	}
-	return Ingested{ID: id, New: true}, appendEvent(d.ctx, d.c, id, "received", incident.Event{
+	e := incident.Event{
 		At: d.now, Phase: incident.Received, Kind: KindReceived,
 		Message: fmt.Sprintf("%s about %s", describe(d.seed.Alerts), d.seed.Target),
 		Fields:  map[string]string{"source": d.seed.Source},
-	})
+	}
+	if n := d.seed.LeftOut; n > 0 {
+		e.Message += fmt.Sprintf("; %d more alerts were left out by the sender (max_alerts)", n)
+		e.Fields["left_out"] = strconv.Itoa(n)
+	}
+	return Ingested{ID: id, New: true}, appendEvent(d.ctx, d.c, id, "received", e)
 }
 
 // update is a delivery for an open incident.
@@ -152,7 +159,7 @@ func (d delivery) update(inc incident.Incident) (Ingested, error) {
 	if err := d.count(inc.ID); err != nil {
 		return got, err
 	}
-	merged := merge(inc.Alerts, d.seed.Alerts, d.seed.Partial)
+	merged := merge(inc.Alerts, d.seed.Alerts, d.seed.LeftOut > 0)
 	text, err := toJSON(merged)
 	if err != nil {
 		return got, err
@@ -175,7 +182,7 @@ func (d delivery) update(inc incident.Incident) (Ingested, error) {
 			return got, err
 		}
 	}
-	if anyFiring(merged) || d.seed.Partial {
+	if anyFiring(merged) || d.seed.LeftOut > 0 {
 		return got, nil
 	}
 	return d.resolve(inc.ID, inc.Phase)
