@@ -48,25 +48,26 @@ func roomOn(node *corev1.Node, pods []corev1.Pod) room {
 }
 
 // raise computes the new limit: now x factor, rounded down to a thousandth, at
-// most max and at most what the node can allocate. The request stays as it is,
-// except in a Guaranteed pod: there it is the limit, and may only grow into what
-// the node has free, because the QoS class of a pod may not change. bound says
+// most max, at most what the node has for pods, and at most the container's
+// request and what the node can still allocate. Limits may add up to more than
+// the node; one that is raised over what is left promises CPU that others were
+// promised before. The request stays as it is, except in a Guaranteed pod: there
+// it is the limit, because the QoS class of a pod may not change. bound says
 // what cut the limit short, if anything did. An error says why there is nothing
-// to raise.
+// to raise; a limit that is over its bounds already is never lowered.
 func raise(now cpu, guaranteed bool, factor float64, max action.CPUs, node room) (wanted cpu, bound string, err error) {
 	wanted = cpu{int64(float64(now.limit)*factor + 1e-6), now.request}
+	left := fmt.Sprintf("the node has %s left over the %s that the container requests", action.CPUs(node.free), action.CPUs(now.request))
+	if guaranteed {
+		left = fmt.Sprintf("the pod is Guaranteed, so the request moves with the limit, and the node has %s left", action.CPUs(node.free))
+	}
 	bounds := []struct {
 		limit int64
 		why   string
 	}{
 		{max.Milli(), fmt.Sprintf("the runbook's max is %s", max)},
 		{node.allocatable, fmt.Sprintf("the node has %s for pods", action.CPUs(node.allocatable))},
-	}
-	if guaranteed {
-		bounds = append(bounds, struct {
-			limit int64
-			why   string
-		}{now.request + node.free, fmt.Sprintf("the pod is Guaranteed, so the request moves with the limit, and the node has %s left", action.CPUs(node.free))})
+		{now.request + node.free, left},
 	}
 	for _, b := range bounds {
 		if wanted.limit > b.limit {

@@ -428,7 +428,7 @@ func TestPreviewRefusals(t *testing.T) {
 		"factor":       {"web", map[string]any{"factor": 1, "max": 1}, "with.factor: 1 is out of bounds"},
 		"unknown":      {"web", map[string]any{"cpus": 1}, "with.cpus: unknown parameter; allowed: allowRestart, factor, max"},
 		"at the max":   {"web", map[string]any{"max": "200m"}, "nothing to raise: the limit is 0.2 CPU and the runbook's max is 0.2 CPU"},
-		"all the node": {"full", double, "nothing to raise: the limit is 1 CPU and the node has 1 CPU for pods"},
+		"all the node": {"full", double, "nothing to raise: the limit is 1 CPU and the node has 0.8 CPU left over the 0.1 CPU that the container requests"},
 	} {
 		_, err := a.Preview(t.Context(), w.target(c.target), c.with)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

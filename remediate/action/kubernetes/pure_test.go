@@ -14,7 +14,7 @@ import (
 )
 
 func TestRaise(t *testing.T) {
-	node := room{allocatable: 4000, free: 1000}
+	node, empty := room{allocatable: 4000, free: 1000}, room{allocatable: 4000, free: 4000}
 	cases := []struct {
 		name       string
 		now        cpu
@@ -27,15 +27,21 @@ func TestRaise(t *testing.T) {
 	}{
 		{name: "by the factor, the request stays", now: cpu{200, 100}, factor: 2, max: 4000, node: node, want: cpu{400, 100}},
 		{name: "rounded down", now: cpu{333, 0}, factor: 1.5, max: 4000, node: node, want: cpu{499, 0}},
-		{name: "not lost to binary fractions", now: cpu{1000, 0}, factor: 1.1, max: 4000, node: node, want: cpu{1100, 0}},
-		{name: "cut by max", now: cpu{1500, 100}, factor: 2, max: 2000, node: node, want: cpu{2000, 100}, bound: "the runbook's max is 2 CPU"},
-		{name: "cut by the node", now: cpu{3000, 100}, factor: 2, max: 16000, node: node, want: cpu{4000, 100}, bound: "the node has 4 CPU for pods"},
-		{name: "a full node does not matter to a limit", now: cpu{200, 100}, factor: 2, max: 4000, node: room{4000, -500}, want: cpu{400, 100}},
+		{name: "not lost to binary fractions", now: cpu{1000, 0}, factor: 1.1, max: 4000, node: empty, want: cpu{1100, 0}},
+		{name: "cut by max", now: cpu{1500, 100}, factor: 2, max: 2000, node: empty, want: cpu{2000, 100}, bound: "the runbook's max is 2 CPU"},
+		{name: "cut by the node", now: cpu{3000, 1000}, factor: 2, max: 16000, node: room{4000, 3000}, want: cpu{4000, 1000}, bound: "the node has 4 CPU for pods"},
+		{name: "cut by what is free", now: cpu{800, 100}, factor: 2, max: 4000, node: node, want: cpu{1100, 100}, bound: "the node has 1 CPU left over the 0.1 CPU that the container requests"},
+		{name: "all that is free", now: cpu{550, 100}, factor: 2, max: 4000, node: node, want: cpu{1100, 100}},
+		{name: "nothing requested", now: cpu{800, 0}, factor: 2, max: 4000, node: node, want: cpu{1000, 0}, bound: "the node has 1 CPU left over the 0 CPU"},
+		{name: "a full node", now: cpu{200, 100}, factor: 2, max: 4000, node: room{4000, 0}, err: "nothing to raise: the limit is 0.2 CPU and the node has 0 CPU left over the 0.1 CPU that the container requests"},
+		{name: "a full node, the limit is the request", now: cpu{200, 200}, factor: 2, max: 4000, node: room{4000, 0}, err: "the node has 0 CPU left"},
+		{name: "a node that shrank", now: cpu{200, 100}, factor: 2, max: 4000, node: room{4000, -500}, err: "the node has -0.5 CPU left"},
+		{name: "a limit over what is free is not lowered", now: cpu{2000, 100}, factor: 2, max: 4000, node: node, err: "nothing to raise: the limit is 2 CPU and the node has 1 CPU left"},
 		{name: "guaranteed takes what is free", now: cpu{500, 500}, guaranteed: true, factor: 2, max: 4000, node: node, want: cpu{1000, 1000}},
 		{name: "guaranteed cut by what is free", now: cpu{500, 500}, guaranteed: true, factor: 4, max: 4000, node: node, want: cpu{1500, 1500}, bound: "the node has 1 CPU left"},
 		{name: "guaranteed on a full node", now: cpu{500, 500}, guaranteed: true, factor: 2, max: 4000, node: room{4000, 0}, err: "nothing to raise: the limit is 0.5 CPU and the pod is Guaranteed"},
 		{name: "guaranteed on a node that shrank", now: cpu{500, 500}, guaranteed: true, factor: 2, max: 4000, node: room{4000, -900}, err: "the node has -0.9 CPU left"},
-		{name: "at max", now: cpu{2000, 0}, factor: 2, max: 2000, node: node, err: "nothing to raise: the limit is 2 CPU and the runbook's max is 2 CPU"},
+		{name: "at max", now: cpu{2000, 0}, factor: 2, max: 2000, node: empty, err: "nothing to raise: the limit is 2 CPU and the runbook's max is 2 CPU"},
 		{name: "the node is unknown", now: cpu{200, 0}, factor: 2, max: 2000, err: "the node has 0 CPU for pods"},
 		{name: "too small a factor", now: cpu{1, 0}, factor: 1.5, max: 2000, node: node, err: "1.5 times that is no more"},
 	}
@@ -70,10 +76,10 @@ func TestRaiseStaysInBounds(t *testing.T) {
 		got, _, err := raise(now, guaranteed, factor, most, node)
 		switch {
 		case err != nil:
-		case got.limit <= now.limit, got.limit > most.Milli(), got.limit > node.allocatable, float64(got.limit) > float64(now.limit)*factor+0.001:
+		case got.limit <= now.limit, got.limit > most.Milli(), got.limit > node.allocatable, got.limit > now.request+node.free, float64(got.limit) > float64(now.limit)*factor+0.001:
 			t.Fatalf("%v is out of bounds", got)
-		case guaranteed && (got.request != got.limit || got.request-now.request > node.free):
-			t.Fatalf("%v is not Guaranteed, or more than is free", got)
+		case guaranteed && got.request != got.limit:
+			t.Fatalf("%v is not Guaranteed", got)
 		case !guaranteed && got.request != now.request:
 			t.Fatalf("%v moves a request that need not move", got)
 		}
