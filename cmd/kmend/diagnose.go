@@ -25,12 +25,25 @@ import (
 // diagnoseCmd is `kmend diagnose`: the measurement and the causes alone, on this
 // node, without server, cluster or configuration.
 type diagnoseCmd struct {
-	Cgroup    string        `xor:"target" required:"" placeholder:"PATH" help:"Directory of a cgroup, /sys/fs/cgroup/...; on cgroup v1 of any controller."`
-	PID       int           `name:"pid" xor:"target" required:"" placeholder:"PID" help:"A process."`
-	Pod       string        `xor:"target" required:"" placeholder:"NAMESPACE/NAME[/CONTAINER]" help:"A pod on this node, or one of its containers."`
-	Window    time.Duration `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
-	Output    string        `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
-	CRISocket string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
+	Cgroup    string `xor:"target" required:"" placeholder:"PATH" help:"Directory of a cgroup, /sys/fs/cgroup/...; on cgroup v1 of any controller."`
+	PID       int    `name:"pid" xor:"target" required:"" placeholder:"PID" help:"A process."`
+	Pod       string `xor:"target" required:"" placeholder:"NAMESPACE/NAME[/CONTAINER]" help:"A pod on this node, or one of its containers."`
+	Window    window `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
+	Output    string `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
+	CRISocket string `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
+}
+
+// window is a duration that says what is allowed when it is none.
+type window time.Duration
+
+// UnmarshalText reads 3s, 500ms and the like.
+func (w *window) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no duration; write e.g. 3s; 500ms to 60s", text)
+	}
+	*w = window(d)
+	return nil
 }
 
 var podFlag = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9-]*)?$`)
@@ -44,8 +57,8 @@ func (c *diagnoseCmd) Validate() error {
 		return fmt.Errorf("--pid is %d; write the number of a process", c.PID)
 	case c.Cgroup == "" && c.Pod == "" && c.PID == 0:
 		return errors.New("the target is empty; give one of --cgroup, --pid and --pod a value")
-	case c.Window < 500*time.Millisecond || c.Window > time.Minute:
-		return fmt.Errorf("--window is %s; allowed: 500ms to 60s", c.Window)
+	case c.Window < window(500*time.Millisecond) || c.Window > window(time.Minute):
+		return fmt.Errorf("--window is %s; allowed: 500ms to 60s", time.Duration(c.Window))
 	}
 	return nil
 }
@@ -76,7 +89,7 @@ func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
 		return err
 	}
 	wait := newCountdown(out.Stderr)
-	m, err := a.Measure(ctx, agent.Request{Target: target, Window: c.Window}, wait.progress)
+	m, err := a.Measure(ctx, agent.Request{Target: target, Window: time.Duration(c.Window)}, wait.progress)
 	wait.stop()
 	if err := errors.Join(err, a.Close()); err != nil {
 		return fmt.Errorf("diagnosing %s: %w", target, err)

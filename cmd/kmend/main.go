@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -82,7 +83,7 @@ func run(ctx context.Context, args []string, out *output) (status int) {
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(out.Stderr, "kmend: %v\nRun \"kmend%s --help\" for what is allowed.\n", err, at(err))
+		fmt.Fprintf(out.Stderr, "kmend: %v%s\nRun \"kmend%s --help\" for what is allowed.\n", err, from(err), at(err))
 		return exitUsage
 	}
 	err = command.Run()
@@ -106,4 +107,29 @@ func at(err error) string {
 		}
 	}
 	return path
+}
+
+// from names the environment variable that gave the value which a parse error is
+// about, when it was not the command line: nobody sees there what is wrong.
+func from(err error) string {
+	parse, ok := errors.AsType[*kong.ParseError](err)
+	if !ok || parse.Context == nil || strings.Contains(err.Error(), "from envar") {
+		return ""
+	}
+	given := map[*kong.Flag]bool{}
+	for _, p := range parse.Context.Path {
+		given[p.Flag] = true
+	}
+	for _, flag := range parse.Context.Flags() {
+		rest, about := strings.CutPrefix(err.Error(), "--"+flag.Name)
+		if !about || given[flag] || rest != "" && rest[0] != ' ' && rest[0] != ':' {
+			continue
+		}
+		for _, env := range flag.Envs {
+			if _, set := os.LookupEnv(env); set {
+				return " (from " + env + ")"
+			}
+		}
+	}
+	return ""
 }
