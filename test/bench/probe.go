@@ -81,6 +81,7 @@ func (b *bench) probe(ctx context.Context, out io.Writer) error {
 
 `+"`perf bench sched pipe -l %d`"+`: two threads that do nothing but switch, the worst case. %d rounds in turns;
 the ratio is the median of the rounds' ratios to the round without anything.
+Nothing gets faster by being measured: a ratio under 1.00, or a wide span from lowest to highest, is the machine's noise and no result.
 
 | beside it | us per operation (median) | ratio (median) | lowest | highest |
 |---|---|---|---|---|
