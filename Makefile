@@ -39,9 +39,14 @@ build: bin/kmend bin/kmend-agent ## Build bin/kmend and bin/kmend-agent, static;
 bin/kmend bin/kmend-agent: bin/%:
 	@$(GOBUILD) -o $@ ./cmd/$*
 
+# make answers 2 to every failure but in question mode, where it answers 1 and
+# still runs what begins with +. So make demo has the status of test/demo/run.
+ifeq ($(MAKECMDGOALS),demo)
+MAKEFLAGS += -q
+endif
 .PHONY: demo
 demo: ## Watch one incident from a real alert to a verified fix (root, Linux; under a minute once built).
-	@test/demo/run
+	+@MAKEFLAGS= test/demo/run
 
 # ------------------------------------------------------------------ change it
 
