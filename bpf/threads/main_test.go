@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -202,4 +203,24 @@ func (w *workload) threadCount() int {
 		w.t.Fatal(err)
 	}
 	return len(entries)
+}
+
+// billedMS is the CPU time that the kernel has charged to the process's threads, in ms.
+func (w *workload) billedMS() (sum float64) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", w.PID))
+	if err != nil || len(files) == 0 {
+		w.t.Fatalf("no schedstat of process %d: %v", w.PID, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var ns float64
+		if _, err := fmt.Sscan(string(b), &ns); err != nil {
+			w.t.Fatalf("%s: %v", file, err)
+		}
+		sum += ns / 1e6
+	}
+	return sum
 }

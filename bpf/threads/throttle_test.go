@@ -43,11 +43,14 @@ func TestThrottled(t *testing.T) {
 
 func TestThrottledInSeveralThreads(t *testing.T) {
 	g := newGroup(t).quota(0.4)
-	start(t, "-mode", "burn", "-threads", "4", "-cgroup", g.Path)
+	w := start(t, "-mode", "burn", "-threads", "4", "-cgroup", g.Path)
+	before, billed := stolen(t), w.billedMS()
 	s := ledger(t, measure(t, g.target(), window))
-	// Four threads want CPU all the time and get 0.4 together.
-	if s.state[onCPU] > 1.1*0.4*millis(window) {
-		t.Errorf("on CPU for %.0f ms with a quota of 0.4 CPU", s.state[onCPU])
+	billed = w.billedMS() - billed
+	// Four threads want CPU all the time and get what the quota gives them together. What
+	// a hypervisor takes from a thread on a CPU is the thread's time and is not billed.
+	if took := stolen(t) - before; s.state[onCPU] > 1.05*billed+10+took {
+		t.Errorf("on CPU for %.0f ms, the kernel billed %.0f ms and %.0f ms were stolen", s.state[onCPU], billed, took)
 	}
 	if s.state[throttled] < millis(window) {
 		t.Errorf("throttled for %.0f ms in four threads", s.state[throttled])
