@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Which threads belong to the target of a window: by cgroup (the directories
- * named and all below them, enumerated by user space when the window opens and
- * kept up by cgroup_mkdir), by process id, or both.
+ * named and all below them), by process id, or both. The three maps are made and
+ * filled by bpf/probe and shared by every object that is loaded with them.
  *
- * Membership is asked when a thread is first met, not at each of its switches.
+ * Asking is two or three map lookups: a probe that asks at each switch of a
+ * thread remembers the answer.
  */
 #pragma once
 
 enum { HIERARCHY_NONE = 0, HIERARCHY_V2 = 1, HIERARCHY_V1 = 2 };
 
-volatile __u32 target_hierarchy; /* HIERARCHY_* */
-volatile __u32 target_hierarchy_id; /* /proc/cgroups; 0 on v2 */
-volatile __u32 target_subsys;    /* of HIERARCHY_V1: the controller's enum cgroup_subsys_id */
-volatile __u32 target_by_process;
-volatile __u32 target_inherit;   /* children of a process in target_processes join it */
-volatile __u64 lost;             /* threads or times that could not be recorded */
+struct target {
+	__u32 hierarchy;    /* HIERARCHY_* */
+	__u32 hierarchy_id; /* /proc/cgroups; 0 on v2 */
+	__u32 subsys;       /* of HIERARCHY_V1: the controller's enum cgroup_subsys_id */
+	__u32 by_process;
+	__u32 inherit;      /* children of a process in target_processes join it */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct target);
+} the_target SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -30,6 +39,8 @@ struct {
 	__type(key, __u32); /* thread group id */
 	__type(value, __u8);
 } target_processes SEC(".maps");
+
+volatile __u64 lost; /* what this object could not record */
 
 static __always_inline void count_lost(void)
 {
@@ -47,31 +58,40 @@ static __always_inline void count_lost(void)
 			css = set->subsys[i]; \
 		break;
 
-static __always_inline __u64 v1_cgroup_id(struct css_set *set)
+static __always_inline __u64 v1_cgroup_id(struct css_set *set, __u32 subsys)
 {
 	struct cgroup_subsys_state *css = 0;
 
-	switch (target_subsys) {
+	switch (subsys) {
 	SUBSYS(0) SUBSYS(1) SUBSYS(2) SUBSYS(3) SUBSYS(4) SUBSYS(5) SUBSYS(6) SUBSYS(7)
 	SUBSYS(8) SUBSYS(9) SUBSYS(10) SUBSYS(11) SUBSYS(12) SUBSYS(13) SUBSYS(14) SUBSYS(15)
 	}
 	return css ? css->cgroup->kn->id : 0;
 }
 
+static __always_inline struct target *the_one(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&the_target, &zero);
+}
+
 /* Kernel threads are nobody's target: they have no quota and no user code. */
 static __always_inline bool in_target(struct task_struct *p)
 {
-	if (p->flags & PF_KTHREAD)
+	struct target *t = the_one();
+
+	if (!t || p->flags & PF_KTHREAD)
 		return false;
-	if (target_by_process) {
+	if (t->by_process) {
 		__u32 tgid = p->tgid;
 
 		if (bpf_map_lookup_elem(&target_processes, &tgid))
 			return true;
 	}
-	if (target_hierarchy) {
+	if (t->hierarchy) {
 		struct css_set *set = p->cgroups;
-		__u64 id = target_hierarchy == HIERARCHY_V2 ? set->dfl_cgrp->kn->id : v1_cgroup_id(set);
+		__u64 id = t->hierarchy == HIERARCHY_V2 ? set->dfl_cgrp->kn->id : v1_cgroup_id(set, t->subsys);
 
 		return bpf_map_lookup_elem(&target_cgroups, &id) != 0;
 	}
@@ -80,35 +100,9 @@ static __always_inline bool in_target(struct task_struct *p)
 
 static __always_inline bool target_has_cgroup(struct cgroup *cgrp)
 {
+	struct target *t = the_one();
 	__u64 id = cgrp->kn->id;
 
-	return target_hierarchy && cgrp->root->hierarchy_id == target_hierarchy_id &&
+	return t && t->hierarchy && cgrp->root->hierarchy_id == t->hierarchy_id &&
 	       bpf_map_lookup_elem(&target_cgroups, &id);
-}
-
-/* A child of a process that was listed by name of its process joins the target. */
-static __always_inline void inherit_target(struct task_struct *p)
-{
-	__u32 tgid = p->tgid, parent;
-	__u8 one = 1;
-
-	if (!target_inherit || p->pid != p->tgid)
-		return;
-	parent = p->real_parent->tgid;
-	if (bpf_map_lookup_elem(&target_processes, &parent) &&
-	    bpf_map_update_elem(&target_processes, &tgid, &one, BPF_ANY))
-		count_lost();
-}
-
-/* cgroups made below the target while the window is open. */
-SEC("tp_btf/cgroup_mkdir")
-int BPF_PROG(on_cgroup_mkdir, struct cgroup *cgrp)
-{
-	struct cgroup *parent = cgrp->self.parent->cgroup;
-	__u64 id = cgrp->kn->id;
-	__u8 one = 1;
-
-	if (parent && target_has_cgroup(parent) && bpf_map_update_elem(&target_cgroups, &id, &one, BPF_ANY))
-		count_lost();
-	return 0;
 }

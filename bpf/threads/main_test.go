@@ -1,54 +1,52 @@
 package threads
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/kmend/kmend/test/workload/load"
+	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/test/rig"
 )
 
-// The test binary is its own workload, so that it is the only file a VM needs.
-const workloadEnv = "KMEND_WORKLOAD"
+func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(workloadEnv) != "" || os.Getenv(load.ExitEnv) != "" {
-		os.Exit(load.Main(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
-	}
-	os.Exit(run(m))
+// bench is a probe and whom it measures.
+type bench struct {
+	*Probe
+	members *probe.Members
 }
 
-func run(m *testing.M) int {
-	if os.Geteuid() == 0 {
-		leave, err := enterTop()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "the tests need to make cgroups:", err)
-			return 1
-		}
-		defer leave()
+func open(o Options) (bench, error) {
+	members, err := probe.NewMembers(o.MaxGroups)
+	if err != nil {
+		return bench{}, err
 	}
-	return m.Run()
+	p, err := Load(o, members)
+	return bench{p, members}, err
+}
+
+// Measure is one window of a target.
+func (b bench) Measure(ctx context.Context, t probe.Target, window time.Duration) (Result, error) {
+	if err := b.members.Set(t); err != nil {
+		return Result{}, errors.Join(err, b.members.Clear())
+	}
+	r, err := b.Probe.Measure(ctx, window)
+	lost, lostErr := b.members.Lost()
+	r.Lost += lost
+	return r, errors.Join(err, lostErr, b.members.Clear())
 }
 
 // shared is loaded once for all tests, as an agent does.
-var shared = sync.OnceValues(func() (*Probe, error) { return Load(DefaultOptions()) })
+var shared = sync.OnceValues(func() (bench, error) { return open(DefaultOptions()) })
 
-func probe(t *testing.T) *Probe {
+func loaded(t *testing.T) bench {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root and runs in `make test` and test/kernels as root")
-	}
+	rig.Root(t)
 	p, err := shared()
 	if err != nil {
 		t.Fatal(err)
@@ -58,12 +56,12 @@ func probe(t *testing.T) *Probe {
 
 // measure opens one window and asks what every window must give: nothing lost,
 // every thread's states add up to its life, every CPU's time is somebody's.
-func measure(t *testing.T, target Target, window time.Duration) Result {
+func measure(t *testing.T, target probe.Target, window time.Duration) Result {
 	t.Helper()
-	return measureWith(t, probe(t), target, window)
+	return measureWith(t, loaded(t), target, window)
 }
 
-func measureWith(t *testing.T, p *Probe, target Target, window time.Duration) Result {
+func measureWith(t *testing.T, p bench, target probe.Target, window time.Duration) Result {
 	t.Helper()
 	begin := time.Now()
 	r, err := p.Measure(t.Context(), target, window)
@@ -145,82 +143,4 @@ func total(s [NumStates]uint64) (sum float64) {
 func near(got, want, share, millis float64) bool {
 	d := max(got-want, want-got)
 	return d <= share*want || d <= millis
-}
-
-// workload starts this binary as the workload and waits until its threads run.
-type workload struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	out  *bufio.Reader
-	errs bytes.Buffer
-	PID  int
-}
-
-func start(t *testing.T, args ...string) *workload {
-	t.Helper()
-	w := &workload{t: t, cmd: exec.Command("/proc/self/exe", args...)}
-	w.cmd.Env = append(os.Environ(), workloadEnv+"=1")
-	w.cmd.Stderr = &w.errs
-	pipe, err := w.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.stop() })
-	w.out = bufio.NewReader(pipe)
-	if _, err := fmt.Fscanf(w.out, "ready %d\n", &w.PID); err != nil {
-		t.Fatalf("starting workload %v: %v: %s", args, err, w.errs.String())
-	}
-	return w
-}
-
-// stop ends the workload and gives what it did.
-func (w *workload) stop() (s load.Summary) {
-	if w.cmd.ProcessState != nil {
-		return s
-	}
-	_ = w.cmd.Process.Signal(syscall.SIGTERM)
-	return w.wait()
-}
-
-func (w *workload) wait() (s load.Summary) {
-	line, err := w.out.ReadString('\n')
-	if err == nil {
-		err = json.Unmarshal([]byte(line), &s)
-	}
-	if err = errors.Join(err, w.cmd.Wait()); err != nil {
-		w.t.Errorf("workload: %v: %s", err, strings.TrimSpace(w.errs.String()))
-	}
-	return s
-}
-
-// threadCount is how many threads the process has now.
-func (w *workload) threadCount() int {
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", w.PID))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return len(entries)
-}
-
-// billedMS is the CPU time that the kernel has charged to the process's threads, in ms.
-func (w *workload) billedMS() (sum float64) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", w.PID))
-	if err != nil || len(files) == 0 {
-		w.t.Fatalf("no schedstat of process %d: %v", w.PID, err)
-	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		var ns float64
-		if _, err := fmt.Sscan(string(b), &ns); err != nil {
-			w.t.Fatalf("%s: %v", file, err)
-		}
-		sum += ns / 1e6
-	}
-	return sum
 }

@@ -7,9 +7,8 @@ type Options struct {
 	// MaxEnded bounds the threads that ended inside the window and are reported
 	// one by one; more only lose that detail and are summed up in Result.Ended.
 	MaxEnded int
-	// MaxGroups bounds the cgroup directories (or processes) of one target, the
-	// task groups in Result.Holders (the rest is one holder with CgroupID 0), and
-	// those in Result.Ended (the rest is lost).
+	// MaxGroups bounds the task groups in Result.Holders (the rest is one holder
+	// with CgroupID 0), and those in Result.Ended (the rest is lost).
 	MaxGroups int
 }
 

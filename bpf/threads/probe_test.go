@@ -10,16 +10,18 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/test/rig"
 )
 
 func (p *Probe) programs() []*ebpf.Program {
 	o := p.objs
 	return []*ebpf.Program{o.OnSwitch, o.OnWakeup, o.OnWakeupNew, o.OnContentionBegin, o.OnContentionEnd,
-		o.OnCgroupMkdir, o.OnCgroupAttach, o.BeginThreads, o.EndThreads}
+		o.OnCgroupAttach, o.BeginThreads, o.EndThreads}
 }
 
 // attached counts the kernel's links to the probe's programs.
-func attached(t *testing.T, p *Probe) (n int) {
+func attached(t *testing.T, p bench) (n int) {
 	t.Helper()
 	var ids []ebpf.ProgramID
 	for _, prog := range p.programs() {
@@ -45,7 +47,7 @@ func attached(t *testing.T, p *Probe) (n int) {
 }
 
 // detached waits a moment: the kernel frees links in the background.
-func detached(t *testing.T, p *Probe) bool {
+func detached(t *testing.T, p bench) bool {
 	for range 100 {
 		if attached(t, p) == 0 {
 			return true
@@ -57,10 +59,10 @@ func detached(t *testing.T, p *Probe) bool {
 
 // opened waits until a window is open, and then for a time inside it. Attaching
 // can take seconds in a VM.
-func opened(t *testing.T, p *Probe, inside time.Duration) {
+func opened(t *testing.T, p bench, inside time.Duration) {
 	for range 60_000 {
 		var start, end uint64
-		now, err := monotonic()
+		now, err := probe.Monotonic()
 		if err = errors.Join(err, p.objs.WindowStart.Get(&start), p.objs.WindowEnd.Get(&end)); err != nil {
 			t.Error(err)
 			return
@@ -74,8 +76,8 @@ func opened(t *testing.T, p *Probe, inside time.Duration) {
 }
 
 func TestNothingIsAttachedOutsideAWindow(t *testing.T) {
-	p := probe(t)
-	w := start(t, "-mode", "sleep")
+	p := loaded(t)
+	w := rig.Start(t, "-mode", "sleep")
 	if !detached(t, p) {
 		t.Error("attached before the window")
 	}
@@ -84,9 +86,9 @@ func TestNothingIsAttachedOutsideAWindow(t *testing.T) {
 		opened(t, p, 0)
 		during <- attached(t, p)
 	}()
-	measure(t, Target{PIDs: []int{w.PID}}, time.Second)
-	if n := <-during; n != 7 {
-		t.Errorf("%d links during the window, there are 7 tracepoints", n)
+	measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second)
+	if n := <-during; n != 6 {
+		t.Errorf("%d links during the window, there are 6 tracepoints", n)
 	}
 	if !detached(t, p) {
 		t.Error("attached after the window")
@@ -94,8 +96,8 @@ func TestNothingIsAttachedOutsideAWindow(t *testing.T) {
 }
 
 func TestCancelledWindow(t *testing.T) {
-	p := probe(t)
-	w := start(t, "-mode", "sleep")
+	p := loaded(t)
+	w := rig.Start(t, "-mode", "sleep")
 	why := errors.New("over its budget")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancelled := make(chan time.Time, 1)
@@ -104,7 +106,7 @@ func TestCancelledWindow(t *testing.T) {
 		cancelled <- time.Now()
 		cancel(why)
 	}()
-	_, err := p.Measure(ctx, Target{PIDs: []int{w.PID}}, time.Minute)
+	_, err := p.Measure(ctx, probe.Target{PIDs: []int{w.PID}}, time.Minute)
 	if !errors.Is(err, why) {
 		t.Errorf("error is %v, want its cause", err)
 	}
@@ -115,38 +117,38 @@ func TestCancelledWindow(t *testing.T) {
 		t.Error("attached after it was cancelled")
 	}
 	// The next window is not disturbed.
-	if r := measure(t, Target{PIDs: []int{w.PID}}, 500*time.Millisecond); !has(r, w.PID) {
+	if r := measure(t, probe.Target{PIDs: []int{w.PID}}, 500*time.Millisecond); !has(r, w.PID) {
 		t.Error("the process is missing in the next window")
 	}
 }
 
 func TestWindowsAreSerialised(t *testing.T) {
-	p := probe(t)
-	w := start(t, "-mode", "sleep")
+	p := loaded(t)
+	w := rig.Start(t, "-mode", "sleep")
 	first := make(chan struct{})
 	go func() {
 		defer close(first)
-		_, _ = p.Measure(t.Context(), Target{PIDs: []int{w.PID}}, time.Second)
+		_, _ = p.Measure(t.Context(), probe.Target{PIDs: []int{w.PID}}, time.Second)
 	}()
 	time.Sleep(300 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := p.Measure(ctx, Target{PIDs: []int{w.PID}}, time.Second); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := p.Measure(ctx, probe.Target{PIDs: []int{w.PID}}, time.Second); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a second window at once: %v", err)
 	}
 	<-first
 }
 
 func TestClosedProbe(t *testing.T) {
-	probe(t)
-	p, err := Load(Options{MaxEnded: 16, MaxGroups: 16})
+	loaded(t)
+	p, err := open(Options{MaxEnded: 16, MaxGroups: 16})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(p.Close(), p.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Measure(t.Context(), Target{PIDs: []int{1}}, time.Second); err == nil || !strings.Contains(err.Error(), "closed") {
+	if _, err := p.Measure(t.Context(), probe.Target{PIDs: []int{1}}, time.Second); err == nil || !strings.Contains(err.Error(), "closed") {
 		t.Errorf("measuring with a closed probe: %v", err)
 	}
 }
@@ -159,21 +161,9 @@ func TestOptions(t *testing.T) {
 		{Options{}, "MaxEnded is 0, allowed are 16"},
 		{Options{MaxEnded: 16, MaxGroups: 1 << 21}, "MaxGroups is 2097152"},
 	} {
-		if _, err := Load(c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Load(c.o, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.want)
 		}
-	}
-}
-
-func TestUnsupportedSaysWhatToDo(t *testing.T) {
-	var u *UnsupportedError
-	for _, err := range []error{noBTF(errors.New("gone")), noPrivileges("uid 1000"), typed(ebpf.ErrNotSupported)} {
-		if !errors.As(err, &u) || u.What == "" || u.Reason == "" || u.Do == "" {
-			t.Errorf("%v: %+v", err, u)
-		}
-	}
-	if err := Supported(); err != nil && !errors.As(err, &u) {
-		t.Errorf("Supported() is %v, not an *UnsupportedError", err)
 	}
 }
 

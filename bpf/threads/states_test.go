@@ -3,12 +3,12 @@ package threads
 import (
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/test/rig"
 	"github.com/kmend/kmend/test/workload/load"
 	"golang.org/x/sys/unix"
 )
@@ -37,11 +37,11 @@ func TestLedgerAddsUp(t *testing.T) {
 		{"locking in the kernel", []string{"-mode", "mmap", "-threads", "3"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := start(t, c.args...)
+			w := rig.Start(t, c.args...)
 			time.Sleep(300 * time.Millisecond) // Go's own threads are up
-			before := w.threadCount()
-			s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, window))
-			if after := w.threadCount(); after != before {
+			before := w.ThreadCount()
+			s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, window))
+			if after := w.ThreadCount(); after != before {
 				t.Logf("the runtime went from %d to %d threads", before, after)
 				if s.threads < before || s.threads > after {
 					t.Errorf("saw %d threads", s.threads)
@@ -67,18 +67,18 @@ func TestBornAndEnded(t *testing.T) {
 		{"more than there are records", Options{MaxEnded: 16, MaxGroups: 64}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := probe(t)
+			p := loaded(t)
 			if c.overflow {
 				var err error
-				if p, err = Load(c.options); err != nil {
+				if p, err = open(c.options); err != nil {
 					t.Fatal(err)
 				}
 				defer p.Close()
 			}
-			g := newGroup(t)
-			before := stolen(t)
+			g := rig.NewGroup(t)
+			before := rig.Stolen(t)
 			r, did, all := lifeInside(t, p, g)
-			s, took := ledger(t, r), stolen(t)-before
+			s, took := ledger(t, r), rig.Stolen(t)-before
 			// It counts from when it is in its cgroup; the kernel also bills what
 			// comes before, and after the workload's own account. It does not bill
 			// what a hypervisor took from the machine, where it can tell.
@@ -108,36 +108,22 @@ func TestBornAndEnded(t *testing.T) {
 
 // lifeInside measures a window in which a workload is born, forks and ends. A
 // slow VM needs a longer one.
-func lifeInside(t *testing.T, p *Probe, g *group) (r Result, did load.Summary, billedMS float64) {
+func lifeInside(t *testing.T, p bench, g *rig.Group) (r Result, did load.Summary, billedMS float64) {
 	for w := 2500 * time.Millisecond; ; w *= 2 {
 		ended := make(chan time.Time, 1)
 		go func() {
 			defer func() { ended <- time.Now() }()
 			opened(t, p, 100*time.Millisecond)
-			l := start(t, "-mode", "fork", "-threads", "2", "-duration", "1s", "-cgroup", g.Path)
-			did = l.wait()
-			billedMS = millis(l.cmd.ProcessState.UserTime() + l.cmd.ProcessState.SystemTime())
+			l := rig.Start(t, "-mode", "fork", "-threads", "2", "-duration", "1s", "-cgroup", g.Path)
+			did = l.Wait()
+			billedMS = millis(l.Cmd.ProcessState.UserTime() + l.Cmd.ProcessState.SystemTime())
 		}()
-		r = measureWith(t, p, g.target(), w)
+		r = measureWith(t, p, of(g), w)
 		if at := <-ended; at.Before(r.Start.Add(r.Window)) || w > 20*time.Second || t.Failed() {
 			return r, did, billedMS
 		}
 		t.Logf("the workload outlived the window of %v", w)
 	}
-}
-
-// stolen is the steal time of all CPUs since boot, in ms; /proc/stat counts in
-// hundredths of a second (USER_HZ).
-func stolen(t *testing.T) float64 {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ticks, err := strconv.ParseFloat(strings.Fields(string(b))[8], 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ticks * 10
 }
 
 func total64(s sums) (sum float64) {
@@ -148,24 +134,24 @@ func total64(s sums) (sum float64) {
 }
 
 func TestFutexIsUserLock(t *testing.T) {
-	w := start(t, "-mode", "futex", "-threads", "3")
-	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	w := rig.Start(t, "-mode", "futex", "-threads", "3")
+	s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second))
 	if s.state[userLock] < 3*950 {
 		t.Errorf("three threads wait in futex(2) for a second: user_lock %.0f ms", s.state[userLock])
 	}
 }
 
 func TestSleepIsSleep(t *testing.T) {
-	w := start(t, "-mode", "sleep", "-threads", "3")
-	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	w := rig.Start(t, "-mode", "sleep", "-threads", "3")
+	s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second))
 	if s.state[sleep] < 3*950 {
 		t.Errorf("three threads sleep for a second: sleep %.0f ms", s.state[sleep])
 	}
 }
 
 func TestContendedKernelLock(t *testing.T) {
-	w := start(t, "-mode", "mmap", "-threads", "4")
-	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	w := rig.Start(t, "-mode", "mmap", "-threads", "4")
+	s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second))
 	if s.state[kernelLock] < 20 {
 		t.Errorf("four threads fight for one address space: kernel_lock %.0f ms", s.state[kernelLock])
 	}
@@ -180,8 +166,8 @@ func TestDirectWritesAreIO(t *testing.T) {
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
 		t.Skip("needs a disk below the working directory; it runs in `make test` and not in test/kernels")
 	}
-	w := start(t, "-mode", "io", "-dir", dir, "-threads", "2")
-	s := ledger(t, measure(t, Target{PIDs: []int{w.PID}}, time.Second))
+	w := rig.Start(t, "-mode", "io", "-dir", dir, "-threads", "2")
+	s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second))
 	if s.state[io_] < 20 {
 		t.Errorf("two threads write to the disk all the time: io %.0f ms", s.state[io_])
 	}

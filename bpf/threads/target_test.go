@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/test/rig"
 )
 
 // has reports whether a process is in a result.
@@ -19,9 +22,9 @@ func has(r Result, pid int) bool {
 }
 
 func TestProcessTargetIsTheProcessAlone(t *testing.T) {
-	w := start(t, "-mode", "fork")
-	other := start(t, "-mode", "sleep")
-	r := measure(t, Target{PIDs: []int{w.PID}}, time.Second)
+	w := rig.Start(t, "-mode", "fork")
+	other := rig.Start(t, "-mode", "sleep")
+	r := measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second)
 	if !has(r, w.PID) || has(r, other.PID) {
 		t.Errorf("process %d is the target, %d is not; got %v", w.PID, other.PID, r.Threads)
 	}
@@ -34,7 +37,7 @@ func TestProcessTargetIsTheProcessAlone(t *testing.T) {
 
 // On v1 any hierarchy names the processes; the cpu groups are found from them.
 func TestV1Hierarchies(t *testing.T) {
-	if isV2() {
+	if rig.IsV2() {
 		t.Skip("this machine has cgroup v2; it runs on a machine with v1 in `make test`")
 	}
 	for _, name := range []string{"cpu", "memory", "pids", "blkio", "cpuset", "systemd", "unified"} {
@@ -43,7 +46,7 @@ func TestV1Hierarchies(t *testing.T) {
 			if err != nil {
 				t.Skipf("needs the hierarchy %s: %v", name, err)
 			}
-			g := (&group{t: t, Path: dir}).cleaned()
+			g := rig.OpenGroup(t, dir)
 			for _, f := range []string{"cpuset.cpus", "cpuset.mems"} {
 				if name == "cpuset" {
 					v, _ := os.ReadFile(filepath.Join("/sys/fs/cgroup/cpuset", f))
@@ -52,14 +55,14 @@ func TestV1Hierarchies(t *testing.T) {
 					}
 				}
 			}
-			cpu := newGroup(t)
-			wantGroup := cpu.id()
+			cpu := rig.NewGroup(t)
+			wantGroup := cpu.ID()
 			if name == "cpu" {
-				wantGroup = g.id() // it moves on into dir
+				wantGroup = g.ID() // it moves on into dir
 			}
-			w := start(t, "-mode", "fork", "-cgroup", cpu.Path, "-cgroup", dir)
-			other := start(t, "-mode", "bursty", "-cgroup", cpu.Path)
-			r := measure(t, Target{Cgroups: []string{dir}}, time.Second)
+			w := rig.Start(t, "-mode", "fork", "-cgroup", cpu.Path, "-cgroup", dir)
+			other := rig.Start(t, "-mode", "bursty", "-cgroup", cpu.Path)
+			r := measure(t, probe.Target{Cgroups: []string{dir}}, time.Second)
 			if !has(r, w.PID) || has(r, other.PID) {
 				t.Errorf("process %d is the target, %d is not", w.PID, other.PID)
 			}
@@ -82,10 +85,10 @@ func TestV1Hierarchies(t *testing.T) {
 // A cgroup that is made below the target inside the window, and a process that is
 // moved into it with all of its threads.
 func TestMovedInDuringTheWindow(t *testing.T) {
-	g := newGroup(t)
-	w := start(t, "-mode", "burn", "-threads", "3")
+	g := rig.NewGroup(t)
+	w := rig.Start(t, "-mode", "burn", "-threads", "3")
 	moved := make(chan string, 1)
-	p := probe(t)
+	p := loaded(t)
 	go func() {
 		opened(t, p, 700*time.Millisecond)
 		dir := filepath.Join(g.Path, "late")
@@ -98,10 +101,9 @@ func TestMovedInDuringTheWindow(t *testing.T) {
 		}
 		moved <- dir
 	}()
-	r := measure(t, g.target(), 2*time.Second)
-	late := &group{t: t, Path: <-moved}
-	late.cleaned()
-	t.Cleanup(func() { w.stop() })
+	r := measure(t, of(g), 2*time.Second)
+	rig.OpenGroup(t, <-moved)
+	t.Cleanup(func() { w.Stop() })
 	burners := 0
 	for _, th := range r.Threads {
 		if th.PID != w.PID {
@@ -120,18 +122,18 @@ func TestMovedInDuringTheWindow(t *testing.T) {
 }
 
 func TestBadTargets(t *testing.T) {
-	p := probe(t)
+	p := loaded(t)
 	for _, c := range []struct {
 		name   string
-		target Target
+		target probe.Target
 		want   string
 		is     error
 	}{
-		{"nothing", Target{}, "neither a cgroup nor a process", nil},
-		{"no such directory", Target{Cgroups: []string{"/sys/fs/cgroup/nowhere"}}, "name an existing cgroup directory", fs.ErrNotExist},
-		{"not a cgroup", Target{Cgroups: []string{"/proc"}}, "not a cgroup directory", nil},
-		{"a file", Target{Cgroups: []string{cgroupRoot() + "/cgroup.procs"}}, "not a cgroup directory", nil},
-		{"no such process", Target{PIDs: []int{1 << 30}}, "no such process", fs.ErrNotExist},
+		{"nothing", probe.Target{}, "neither a cgroup nor a process", nil},
+		{"no such directory", probe.Target{Cgroups: []string{"/sys/fs/cgroup/nowhere"}}, "name an existing cgroup directory", fs.ErrNotExist},
+		{"not a cgroup", probe.Target{Cgroups: []string{"/proc"}}, "not a cgroup directory", nil},
+		{"a file", probe.Target{Cgroups: []string{cgroupRoot() + "/cgroup.procs"}}, "not a cgroup directory", nil},
+		{"no such process", probe.Target{PIDs: []int{1 << 30}}, "no such process", fs.ErrNotExist},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := p.Measure(t.Context(), c.target, time.Second)
@@ -143,13 +145,13 @@ func TestBadTargets(t *testing.T) {
 			}
 		})
 	}
-	if _, err := p.Measure(context.Background(), Target{PIDs: []int{1}}, 0); err == nil {
+	if _, err := p.Measure(context.Background(), probe.Target{PIDs: []int{1}}, 0); err == nil {
 		t.Error("a window of 0 is accepted")
 	}
 }
 
 func cgroupRoot() string {
-	if isV2() {
+	if rig.IsV2() {
 		return "/sys/fs/cgroup"
 	}
 	return "/sys/fs/cgroup/cpu"

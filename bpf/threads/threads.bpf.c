@@ -227,7 +227,6 @@ int BPF_PROG(on_wakeup_new, struct task_struct *p)
 	struct thread_state *s;
 	struct moment m;
 
-	inherit_target(p);
 	if (!in_target(p))
 		return 0;
 	s = track(p);

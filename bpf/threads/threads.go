@@ -13,22 +13,6 @@ import "time"
 // user_lock, sleep.
 const NumStates = 7
 
-// Target says whose threads are measured: those in any of Cgroups or of any of
-// PIDs. At least one is set. Kernel threads are never part of it.
-//
-// A thread belongs to the target from when it is first met in the window (a
-// living thread that is moved in counts from then) until it ends or the window
-// does, also when it is moved out.
-type Target struct {
-	// Cgroups are paths of cgroup directories, all of one hierarchy: v2, or any
-	// of v1. Every cgroup below them belongs to the target, those made during the
-	// window too.
-	Cgroups []string
-	// PIDs are process ids in the initial pid namespace. Their children are not
-	// part of the target.
-	PIDs []int
-}
-
 // Thread is one thread of the target.
 type Thread struct {
 	TID, PID int    // in the initial pid namespace

@@ -42,6 +42,15 @@ type threadsRecord struct {
 	Comm   [16]int8
 }
 
+type threadsTarget struct {
+	_           structs.HostLayout
+	Hierarchy   uint32
+	HierarchyId uint32
+	Subsys      uint32
+	ByProcess   uint32
+	Inherit     uint32
+}
+
 type threadsThreadState struct {
 	_           structs.HostLayout
 	Since       uint64
@@ -67,11 +76,11 @@ const (
 	threadsMapHolders            = "holders"
 	threadsMapTargetCgroups      = "target_cgroups"
 	threadsMapTargetProcesses    = "target_processes"
+	threadsMapTheTarget          = "the_target"
 	threadsMapThreadStates       = "thread_states"
 	threadsProgBeginThreads      = "begin_threads"
 	threadsProgEndThreads        = "end_threads"
 	threadsProgOnCgroupAttach    = "on_cgroup_attach"
-	threadsProgOnCgroupMkdir     = "on_cgroup_mkdir"
 	threadsProgOnContentionBegin = "on_contention_begin"
 	threadsProgOnContentionEnd   = "on_contention_end"
 	threadsProgOnSwitch          = "on_switch"
@@ -81,11 +90,6 @@ const (
 	threadsVarEndedCount         = "ended_count"
 	threadsVarLost               = "lost"
 	threadsVarMovedIn            = "moved_in"
-	threadsVarTargetByProcess    = "target_by_process"
-	threadsVarTargetHierarchy    = "target_hierarchy"
-	threadsVarTargetHierarchyId  = "target_hierarchy_id"
-	threadsVarTargetInherit      = "target_inherit"
-	threadsVarTargetSubsys       = "target_subsys"
 	threadsVarWindowEnd          = "window_end"
 	threadsVarWindowId           = "window_id"
 	threadsVarWindowStart        = "window_start"
@@ -136,7 +140,6 @@ type threadsProgramSpecs struct {
 	BeginThreads      *ebpf.ProgramSpec `ebpf:"begin_threads"`
 	EndThreads        *ebpf.ProgramSpec `ebpf:"end_threads"`
 	OnCgroupAttach    *ebpf.ProgramSpec `ebpf:"on_cgroup_attach"`
-	OnCgroupMkdir     *ebpf.ProgramSpec `ebpf:"on_cgroup_mkdir"`
 	OnContentionBegin *ebpf.ProgramSpec `ebpf:"on_contention_begin"`
 	OnContentionEnd   *ebpf.ProgramSpec `ebpf:"on_contention_end"`
 	OnSwitch          *ebpf.ProgramSpec `ebpf:"on_switch"`
@@ -154,6 +157,7 @@ type threadsMapSpecs struct {
 	Holders         *ebpf.MapSpec `ebpf:"holders"`
 	TargetCgroups   *ebpf.MapSpec `ebpf:"target_cgroups"`
 	TargetProcesses *ebpf.MapSpec `ebpf:"target_processes"`
+	TheTarget       *ebpf.MapSpec `ebpf:"the_target"`
 	ThreadStates    *ebpf.MapSpec `ebpf:"thread_states"`
 }
 
@@ -161,18 +165,13 @@ type threadsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type threadsVariableSpecs struct {
-	ClockOffset       *ebpf.VariableSpec `ebpf:"clock_offset"`
-	EndedCount        *ebpf.VariableSpec `ebpf:"ended_count"`
-	Lost              *ebpf.VariableSpec `ebpf:"lost"`
-	MovedIn           *ebpf.VariableSpec `ebpf:"moved_in"`
-	TargetByProcess   *ebpf.VariableSpec `ebpf:"target_by_process"`
-	TargetHierarchy   *ebpf.VariableSpec `ebpf:"target_hierarchy"`
-	TargetHierarchyId *ebpf.VariableSpec `ebpf:"target_hierarchy_id"`
-	TargetInherit     *ebpf.VariableSpec `ebpf:"target_inherit"`
-	TargetSubsys      *ebpf.VariableSpec `ebpf:"target_subsys"`
-	WindowEnd         *ebpf.VariableSpec `ebpf:"window_end"`
-	WindowId          *ebpf.VariableSpec `ebpf:"window_id"`
-	WindowStart       *ebpf.VariableSpec `ebpf:"window_start"`
+	ClockOffset *ebpf.VariableSpec `ebpf:"clock_offset"`
+	EndedCount  *ebpf.VariableSpec `ebpf:"ended_count"`
+	Lost        *ebpf.VariableSpec `ebpf:"lost"`
+	MovedIn     *ebpf.VariableSpec `ebpf:"moved_in"`
+	WindowEnd   *ebpf.VariableSpec `ebpf:"window_end"`
+	WindowId    *ebpf.VariableSpec `ebpf:"window_id"`
+	WindowStart *ebpf.VariableSpec `ebpf:"window_start"`
 }
 
 // threadsObjects contains all objects after they have been loaded into the kernel.
@@ -201,6 +200,7 @@ type threadsMaps struct {
 	Holders         *ebpf.Map `ebpf:"holders"`
 	TargetCgroups   *ebpf.Map `ebpf:"target_cgroups"`
 	TargetProcesses *ebpf.Map `ebpf:"target_processes"`
+	TheTarget       *ebpf.Map `ebpf:"the_target"`
 	ThreadStates    *ebpf.Map `ebpf:"thread_states"`
 }
 
@@ -212,6 +212,7 @@ func (m *threadsMaps) Close() error {
 		m.Holders,
 		m.TargetCgroups,
 		m.TargetProcesses,
+		m.TheTarget,
 		m.ThreadStates,
 	)
 }
@@ -220,18 +221,13 @@ func (m *threadsMaps) Close() error {
 //
 // It can be passed to loadThreadsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type threadsVariables struct {
-	ClockOffset       *ebpf.Variable `ebpf:"clock_offset"`
-	EndedCount        *ebpf.Variable `ebpf:"ended_count"`
-	Lost              *ebpf.Variable `ebpf:"lost"`
-	MovedIn           *ebpf.Variable `ebpf:"moved_in"`
-	TargetByProcess   *ebpf.Variable `ebpf:"target_by_process"`
-	TargetHierarchy   *ebpf.Variable `ebpf:"target_hierarchy"`
-	TargetHierarchyId *ebpf.Variable `ebpf:"target_hierarchy_id"`
-	TargetInherit     *ebpf.Variable `ebpf:"target_inherit"`
-	TargetSubsys      *ebpf.Variable `ebpf:"target_subsys"`
-	WindowEnd         *ebpf.Variable `ebpf:"window_end"`
-	WindowId          *ebpf.Variable `ebpf:"window_id"`
-	WindowStart       *ebpf.Variable `ebpf:"window_start"`
+	ClockOffset *ebpf.Variable `ebpf:"clock_offset"`
+	EndedCount  *ebpf.Variable `ebpf:"ended_count"`
+	Lost        *ebpf.Variable `ebpf:"lost"`
+	MovedIn     *ebpf.Variable `ebpf:"moved_in"`
+	WindowEnd   *ebpf.Variable `ebpf:"window_end"`
+	WindowId    *ebpf.Variable `ebpf:"window_id"`
+	WindowStart *ebpf.Variable `ebpf:"window_start"`
 }
 
 // threadsPrograms contains all programs after they have been loaded into the kernel.
@@ -241,7 +237,6 @@ type threadsPrograms struct {
 	BeginThreads      *ebpf.Program `ebpf:"begin_threads"`
 	EndThreads        *ebpf.Program `ebpf:"end_threads"`
 	OnCgroupAttach    *ebpf.Program `ebpf:"on_cgroup_attach"`
-	OnCgroupMkdir     *ebpf.Program `ebpf:"on_cgroup_mkdir"`
 	OnContentionBegin *ebpf.Program `ebpf:"on_contention_begin"`
 	OnContentionEnd   *ebpf.Program `ebpf:"on_contention_end"`
 	OnSwitch          *ebpf.Program `ebpf:"on_switch"`
@@ -254,7 +249,6 @@ func (p *threadsPrograms) Close() error {
 		p.BeginThreads,
 		p.EndThreads,
 		p.OnCgroupAttach,
-		p.OnCgroupMkdir,
 		p.OnContentionBegin,
 		p.OnContentionEnd,
 		p.OnSwitch,

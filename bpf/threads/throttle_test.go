@@ -3,6 +3,9 @@ package threads
 import (
 	"testing"
 	"time"
+
+	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/test/rig"
 )
 
 const window = 2 * time.Second
@@ -11,9 +14,9 @@ const window = 2 * time.Second
 // group whose threads are all on one CPU: while the group is throttled, so is the
 // thread, unless it does not want to run. (The runtime's own threads are throttled
 // in turn, for less.) most is the kernel's figure, a period's rest included.
-func account(t *testing.T, g *group, target Target) (busiest sums, most float64) {
+func account(t *testing.T, g *rig.Group, target probe.Target) (busiest sums, most float64) {
 	t.Helper()
-	stop := g.watch()
+	stop := watch(g)
 	r := measure(t, target, window)
 	least, most := stop(r.Start, r.Start.Add(r.Window))
 	ledger(t, r)
@@ -34,22 +37,22 @@ func account(t *testing.T, g *group, target Target) (busiest sums, most float64)
 }
 
 func TestThrottled(t *testing.T) {
-	g := newGroup(t).quota(0.3)
-	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
-	if s, _ := account(t, g, g.target()); s.state[throttled] < 0.25*millis(window) {
+	g := rig.NewGroup(t).Quota(0.3)
+	rig.Start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	if s, _ := account(t, g, of(g)); s.state[throttled] < 0.25*millis(window) {
 		t.Errorf("throttled for %.0f ms with a quota of 0.3 CPU", s.state[throttled])
 	}
 }
 
 func TestThrottledInSeveralThreads(t *testing.T) {
-	g := newGroup(t).quota(0.4)
-	w := start(t, "-mode", "burn", "-threads", "4", "-cgroup", g.Path)
-	before, billed := stolen(t), w.billedMS()
-	s := ledger(t, measure(t, g.target(), window))
-	billed = w.billedMS() - billed
+	g := rig.NewGroup(t).Quota(0.4)
+	w := rig.Start(t, "-mode", "burn", "-threads", "4", "-cgroup", g.Path)
+	before, billed := rig.Stolen(t), w.BilledMS()
+	s := ledger(t, measure(t, of(g), window))
+	billed = w.BilledMS() - billed
 	// Four threads want CPU all the time and get what the quota gives them together. What
 	// a hypervisor takes from a thread on a CPU is the thread's time and is not billed.
-	if took := stolen(t) - before; s.state[onCPU] > 1.05*billed+10+took {
+	if took := rig.Stolen(t) - before; s.state[onCPU] > 1.05*billed+10+took {
 		t.Errorf("on CPU for %.0f ms, the kernel billed %.0f ms and %.0f ms were stolen", s.state[onCPU], billed, took)
 	}
 	if s.state[throttled] < millis(window) {
@@ -59,19 +62,19 @@ func TestThrottledInSeveralThreads(t *testing.T) {
 
 // A pod's limit is above its containers.
 func TestParentQuotaThrottlesChild(t *testing.T) {
-	parent := newGroup(t).quota(0.3)
-	child := parent.child("container")
-	start(t, "-mode", "burn", "-cgroup", child.Path, "-cpus", "0")
-	if s, _ := account(t, parent, child.target()); s.state[throttled] < 0.25*millis(window) {
+	parent := rig.NewGroup(t).Quota(0.3)
+	child := parent.Child("container")
+	rig.Start(t, "-mode", "burn", "-cgroup", child.Path, "-cpus", "0")
+	if s, _ := account(t, parent, of(child)); s.state[throttled] < 0.25*millis(window) {
 		t.Errorf("throttled for %.0f ms with a quota of 0.3 CPU above", s.state[throttled])
 	}
 }
 
 func TestNeighbourOfThrottledIsNot(t *testing.T) {
-	g, neighbour := newGroup(t).quota(0.2), newGroup(t)
-	start(t, "-mode", "burn", "-threads", "2", "-cgroup", g.Path)
-	start(t, "-mode", "burn", "-cgroup", neighbour.Path)
-	s := ledger(t, measure(t, neighbour.target(), window))
+	g, neighbour := rig.NewGroup(t).Quota(0.2), rig.NewGroup(t)
+	rig.Start(t, "-mode", "burn", "-threads", "2", "-cgroup", g.Path)
+	rig.Start(t, "-mode", "burn", "-cgroup", neighbour.Path)
+	s := ledger(t, measure(t, of(neighbour), window))
 	if s.state[throttled] != 0 {
 		t.Errorf("no quota, and throttled for %.1f ms", s.state[throttled])
 	}
@@ -79,12 +82,12 @@ func TestNeighbourOfThrottledIsNot(t *testing.T) {
 
 // Throttled and saturated at once: both are true, and neither is the other.
 func TestThrottledOnSaturatedCPU(t *testing.T) {
-	g := newGroup(t).quota(0.2)
-	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	g := rig.NewGroup(t).Quota(0.2)
+	rig.Start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
 	for range 2 { // its share is a third of the CPU: more than the quota, and not at once
-		start(t, "-mode", "burn", "-threads", "2", "-cgroup", newGroup(t).Path, "-cpus", "0")
+		rig.Start(t, "-mode", "burn", "-threads", "2", "-cgroup", rig.NewGroup(t).Path, "-cpus", "0")
 	}
-	s, _ := account(t, g, g.target())
+	s, _ := account(t, g, of(g))
 	if s.state[throttled] < 0.1*millis(window) || s.state[runQueue] < 0.1*millis(window) {
 		t.Errorf("throttled %.0f ms, run queue %.0f ms: both should be there", s.state[throttled], s.state[runQueue])
 	}
@@ -92,10 +95,10 @@ func TestThrottledOnSaturatedCPU(t *testing.T) {
 
 // A quota that the group cannot reach, because others hold the CPU.
 func TestQuotaNotReachedOnSaturatedCPU(t *testing.T) {
-	g, noise := newGroup(t).quota(0.95), newGroup(t)
-	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
-	start(t, "-mode", "burn", "-threads", "3", "-cgroup", noise.Path, "-cpus", "0")
-	s, kernel := account(t, g, g.target())
+	g, noise := rig.NewGroup(t).Quota(0.95), rig.NewGroup(t)
+	rig.Start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	rig.Start(t, "-mode", "burn", "-threads", "3", "-cgroup", noise.Path, "-cpus", "0")
+	s, kernel := account(t, g, of(g))
 	// In a VM on a busy host a timer that comes late throttles after all.
 	if kernel < 10 && s.state[throttled] > 20 {
 		t.Errorf("throttled for %.1f ms by a quota it does not reach", s.state[throttled])
@@ -108,10 +111,10 @@ func TestQuotaNotReachedOnSaturatedCPU(t *testing.T) {
 // Who holds the CPUs is counted apart from the ledger; for groups that are both
 // in the target, the two must agree.
 func TestHoldersNameTheNeighbour(t *testing.T) {
-	g, noise := newGroup(t), newGroup(t)
-	start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
-	start(t, "-mode", "burn", "-threads", "3", "-cgroup", noise.Path, "-cpus", "0")
-	r := measure(t, Target{Cgroups: []string{g.Path, noise.Path}}, window)
+	g, noise := rig.NewGroup(t), rig.NewGroup(t)
+	rig.Start(t, "-mode", "burn", "-cgroup", g.Path, "-cpus", "0")
+	rig.Start(t, "-mode", "burn", "-threads", "3", "-cgroup", noise.Path, "-cpus", "0")
+	r := measure(t, probe.Target{Cgroups: []string{g.Path, noise.Path}}, window)
 	ledger(t, r)
 	held, ran := map[uint64]float64{}, map[uint64]float64{}
 	for _, h := range r.Holders {
@@ -123,7 +126,7 @@ func TestHoldersNameTheNeighbour(t *testing.T) {
 	if len(ran) != 2 {
 		t.Errorf("threads of groups %v, want two", ran)
 	}
-	for _, id := range []uint64{g.id(), noise.id()} {
+	for _, id := range []uint64{g.ID(), noise.ID()} {
 		if ran[id] < 10 || !near(held[id], ran[id], 0.01, 1) {
 			t.Errorf("group %d held CPUs for %.1f ms, its threads were on them for %.1f", id, held[id], ran[id])
 		}

@@ -1,4 +1,4 @@
-package threads
+package probe
 
 import (
 	"errors"
@@ -21,11 +21,11 @@ import (
 // A target of a hierarchy without a controller (systemd's named one on v1) is
 // its processes and their children: the kernel has no short way from a thread to
 // such a cgroup.
-func (p *Probe) tell(t Target) error {
+func (m *Members) tell(t Target) error {
 	if len(t.Cgroups) == 0 && len(t.PIDs) == 0 {
 		return errors.New("the target names neither a cgroup nor a process")
 	}
-	h, err := commonHierarchy(t.Cgroups, p.kernel)
+	h, err := commonHierarchy(t.Cgroups, m.kernel)
 	if err != nil {
 		return err
 	}
@@ -36,20 +36,14 @@ func (p *Probe) tell(t Target) error {
 	if len(t.PIDs) > 0 || inherit > 0 {
 		byProcess = 1
 	}
-	err = errors.Join(
-		clearMap[uint64](p.objs.TargetCgroups),
-		clearMap[uint32](p.objs.TargetProcesses),
-		p.objs.TargetHierarchy.Set(uint32(inKernel)),
-		p.objs.TargetHierarchyId.Set(h.id),
-		p.objs.TargetSubsys.Set(h.subsys),
-		p.objs.TargetByProcess.Set(byProcess),
-		p.objs.TargetInherit.Set(inherit),
-	)
+	err = m.objs.TheTarget.Put(uint32(0), membersTarget{
+		Hierarchy: uint32(inKernel), HierarchyId: h.id, Subsys: h.subsys, ByProcess: byProcess, Inherit: inherit,
+	})
 	if err != nil {
-		return err
+		return fmt.Errorf("storing the target: %w", err)
 	}
 	for _, dir := range t.Cgroups {
-		if err := walk(dir, func(path string, id uint64) error { return p.tellCgroup(h.kind, path, id) }); err != nil {
+		if err := walk(dir, func(path string, id uint64) error { return m.tellCgroup(h.kind, path, id) }); err != nil {
 			return fmt.Errorf("finding the cgroups of %s: %w", dir, err)
 		}
 	}
@@ -58,15 +52,15 @@ func (p *Probe) tell(t Target) error {
 		if err != nil {
 			return fmt.Errorf("finding process %d: %w", pid, err)
 		}
-		if err := p.objs.TargetProcesses.Put(tgid, uint8(1)); err != nil {
+		if err := m.objs.TargetProcesses.Put(tgid, uint8(1)); err != nil {
 			return tooMany(err)
 		}
 	}
 	return nil
 }
 
-func (p *Probe) tellCgroup(k kind, path string, id uint64) error {
-	if err := p.objs.TargetCgroups.Put(id, uint8(1)); err != nil {
+func (m *Members) tellCgroup(k kind, path string, id uint64) error {
+	if err := m.objs.TargetCgroups.Put(id, uint8(1)); err != nil {
 		return tooMany(err)
 	}
 	if k != named && ownPIDNamespace() == initialPIDNamespace {
@@ -77,14 +71,14 @@ func (p *Probe) tellCgroup(k kind, path string, id uint64) error {
 		return err
 	}
 	if slices.Contains(pids, 0) {
-		return &UnsupportedError{"host pid namespace", "processes of " + path + " are outside of the agent's",
+		return &UnsupportedError{"", "host pid namespace", "processes of " + path + " are outside of the agent's",
 			"run the agent in the host's pid namespace (hostPID: true)"}
 	}
 	for _, pid := range pids {
 		if k != named {
 			break
 		}
-		if err := p.objs.TargetProcesses.Put(pid, uint8(1)); err != nil {
+		if err := m.objs.TargetProcesses.Put(pid, uint8(1)); err != nil {
 			return tooMany(err)
 		}
 	}
@@ -92,7 +86,7 @@ func (p *Probe) tellCgroup(k kind, path string, id uint64) error {
 }
 
 func tooMany(err error) error {
-	return fmt.Errorf("storing the target (raise Options.MaxGroups if it is full): %w", err)
+	return fmt.Errorf("storing the target (raise the probes' MaxGroups if it is full): %w", err)
 }
 
 func commonHierarchy(dirs []string, kernel *btf.Spec) (hierarchy, error) {
@@ -158,7 +152,7 @@ func processesIn(dir string) ([]uint32, error) {
 // processOf checks that pid lives and gives its thread group.
 func processOf(pid int) (uint32, error) {
 	if ownPIDNamespace() != initialPIDNamespace {
-		return 0, &UnsupportedError{"host pid namespace", "a process id means nothing in the agent's own",
+		return 0, &UnsupportedError{"", "host pid namespace", "a process id means nothing in the agent's own",
 			"run the agent in the host's pid namespace (hostPID: true), or name a cgroup"}
 	}
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")

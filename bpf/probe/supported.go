@@ -1,4 +1,4 @@
-package threads
+package probe
 
 import (
 	"errors"
@@ -14,65 +14,65 @@ import (
 
 const btfPath = "/sys/kernel/btf/vmlinux"
 
-// tracepoints the probe attaches to, and the first kernel that has the newest of
-// them. The contention ones came last, in 5.19.
-var tracepoints = []string{
-	"sched_switch", "sched_wakeup", "sched_wakeup_new", "contention_begin", "contention_end",
-	"cgroup_mkdir", "cgroup_attach_task",
-}
-
 // UnsupportedError says why the probe cannot run here, and what would help.
 type UnsupportedError struct {
+	Probe  string // "threads", or empty where it is every probe
 	What   string // what is missing: "kernel BTF", "privileges", "tracepoint contention_begin"
 	Reason string // the kernel's words, or the least kernel that has it
 	Do     string // what a person can do
 }
 
 func (e *UnsupportedError) Error() string {
-	return "probe threads is unsupported here: no " + e.What + " (" + e.Reason + "); " + e.Do
+	probe := "eBPF"
+	if e.Probe != "" {
+		probe = "probe " + e.Probe
+	}
+	return probe + " is unsupported here: no " + e.What + " (" + e.Reason + "); " + e.Do
 }
 
-// Supported reports whether the probe can run here: nil, or an error that is an
-// *UnsupportedError. It reads /proc and /sys and changes nothing; Load asks the
-// kernel itself.
-func Supported() error { return supported(btf.NewCache()) }
+// Supported reports whether a probe can run here that attaches to these
+// tracepoints: nil, or an error that is an *UnsupportedError. It reads /proc and
+// /sys and changes nothing; loading asks the kernel itself.
+func Supported(name string, tracepoints ...string) error {
+	return supported(btf.NewCache(), name, tracepoints...)
+}
 
-func supported(cache *btf.Cache) error {
-	if err := privileged(); err != nil {
+func supported(cache *btf.Cache, name string, tracepoints ...string) error {
+	if err := privileged(name); err != nil {
 		return err
 	}
 	if _, err := os.Stat(btfPath); err != nil {
-		return noBTF(err)
+		return noBTF(name, err)
 	}
 	kernel, err := cache.Kernel()
 	if err != nil {
-		return noBTF(err)
+		return noBTF(name, err)
 	}
-	for _, name := range tracepoints {
-		if _, err := kernel.AnyTypesByName("btf_trace_" + name); err != nil {
-			return &UnsupportedError{"tracepoint " + name, "it needs Linux 5.19 or later with CONFIG_TRACEPOINTS",
+	for _, tp := range tracepoints {
+		if _, err := kernel.AnyTypesByName("btf_trace_" + tp); err != nil {
+			return &UnsupportedError{name, "tracepoint " + tp, "this kernel was built without it, or is older than 5.19",
 				"run a newer kernel on this node"}
 		}
 	}
 	return nil
 }
 
-func noBTF(err error) error {
-	return &UnsupportedError{"kernel BTF", err.Error(),
+func noBTF(name string, err error) error {
+	return &UnsupportedError{name, "kernel BTF", err.Error(),
 		"mount /sys into the agent, and run a kernel built with CONFIG_DEBUG_INFO_BTF=y"}
 }
 
-func noPrivileges(reason string) error {
-	return &UnsupportedError{"privileges", reason,
+func noPrivileges(name, reason string) error {
+	return &UnsupportedError{name, "privileges", reason,
 		"run as root, or give the process CAP_BPF and CAP_PERFMON"}
 }
 
 // privileged reads the effective capabilities: loading tracing programs takes
 // CAP_SYS_ADMIN, or CAP_BPF with CAP_PERFMON.
-func privileged() error {
+func privileged(name string) error {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return noPrivileges(err.Error())
+		return noPrivileges(name, err.Error())
 	}
 	for line := range strings.Lines(string(status)) {
 		var caps uint64
@@ -84,24 +84,24 @@ func privileged() error {
 			return nil
 		}
 	}
-	return noPrivileges("neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON")
+	return noPrivileges(name, "neither CAP_SYS_ADMIN nor CAP_BPF and CAP_PERFMON")
 }
 
 // typed makes what the kernel refuses at load and attach an *UnsupportedError
 // where it is one.
-func typed(err error) error {
+func typed(name string, err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
 		return err
 	case errors.Is(err, fs.ErrPermission):
 		if lock, _ := os.ReadFile("/sys/kernel/security/lockdown"); strings.Contains(string(lock), "[confidentiality]") {
-			return &UnsupportedError{"permission to read kernel memory", "kernel lockdown is confidentiality",
+			return &UnsupportedError{name, "permission to read kernel memory", "kernel lockdown is confidentiality",
 				"boot this node with lockdown=integrity or none"}
 		}
-		return noPrivileges(err.Error())
+		return noPrivileges(name, err.Error())
 	case errors.Is(err, ebpf.ErrNotSupported):
-		return &UnsupportedError{"BPF feature", err.Error(), "run Linux 5.19 or later"}
+		return &UnsupportedError{name, "BPF feature", err.Error(), "run Linux 5.19 or later"}
 	}
 	return err
 }
