@@ -6,13 +6,28 @@ import "time"
 type Cause string
 
 const (
-	CPUThrottled Cause = "cpu.throttled"
-	CPUSaturated Cause = "cpu.saturated"
-	CPUBusy      Cause = "cpu.busy"
+	CPUThrottled  Cause = "cpu.throttled"
+	CPUSaturated  Cause = "cpu.saturated"
+	CPUBusy       Cause = "cpu.busy"
+	CPUSteal      Cause = "cpu.steal" // the hypervisor takes the CPU
+	NetRetransmit Cause = "net.retransmit"
+	NetPeerSlow   Cause = "net.peer_slow" // names the next hop to ask
+	DiskLatency   Cause = "disk.latency"
+	LockKernel    Cause = "lock.kernel"
+	LockUser      Cause = "lock.user"
+	DBLockWait    Cause = "db.lock_wait"
+	JVMGCPause    Cause = "jvm.gc_pause"
+	MemReclaim    Cause = "mem.reclaim"
+	MemOOM        Cause = "mem.oom"
 )
 
-// Causes lists every cause that a diagnosis can name today.
-func Causes() []Cause { return []Cause{CPUThrottled, CPUSaturated, CPUBusy} }
+// Causes lists every cause that a diagnosis can name.
+func Causes() []Cause {
+	return []Cause{
+		CPUThrottled, CPUSaturated, CPUBusy, CPUSteal, NetRetransmit, NetPeerSlow, DiskLatency,
+		LockKernel, LockUser, DBLockWait, JVMGCPause, MemReclaim, MemOOM,
+	}
+}
 
 // Verdict is what a measurement allows to be said.
 type Verdict string
@@ -36,6 +51,7 @@ const (
 	RunQueue   State = "run_queue"   // runnable, waiting for a CPU
 	Throttled  State = "throttled"   // runnable, its group's CPU quota is used up
 	IO         State = "io"          // blocked with the kernel's in_iowait set
+	Reclaim    State = "reclaim"     // in memory reclaim, or waiting for memory
 	KernelLock State = "kernel_lock" // blocked on a contended kernel lock
 	UserLock   State = "user_lock"   // blocked in futex(2)
 	Sleep      State = "sleep"       // any other wait
@@ -91,6 +107,16 @@ type Evidence struct {
 	Value   float64 `json:"value"`
 	Unit    string  `json:"unit"` // "ms", "cpus", "periods", "threads", ...
 	Lost    uint64  `json:"lost"` // events the probe lost while it measured this
+	// Stack is where it happened in the code, innermost first: "sqlite3_step (libsqlite3.so.0)".
+	Stack []string `json:"stack,omitempty"`
+	// Histogram spreads the single measurements behind Value, in Unit.
+	Histogram []Bucket `json:"histogram,omitempty"`
+}
+
+// Bucket counts the measurements up to a value, and above that of the bucket before.
+type Bucket struct {
+	UpTo  float64 `json:"up_to"`
+	Count uint64  `json:"count"`
 }
 
 // Finding says one thing about the target, with the evidence for it.
@@ -150,17 +176,20 @@ type Node struct {
 // Diagnosis is the answer to "why is this target slow", and the JSON contract of
 // `kmend diagnose -o json`. Findings[0] is the root cause.
 type Diagnosis struct {
-	APIVersion string        `json:"apiVersion"`
-	Kind       string        `json:"kind"` // "Diagnosis"
-	Target     Target        `json:"target"`
-	Node       Node          `json:"node"`
-	Window     Window        `json:"window"`
-	Verdict    Verdict       `json:"verdict"`
-	Findings   []Finding     `json:"findings"`
-	Evidence   []Evidence    `json:"evidence"`
-	Ledger     Ledger        `json:"ledger"`
-	Probes     []ProbeStatus `json:"probes"`
-	Cost       Cost          `json:"cost"`
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"` // "Diagnosis"
+	Target     Target    `json:"target"`
+	Node       Node      `json:"node"`
+	Window     Window    `json:"window"`
+	Verdict    Verdict   `json:"verdict"`
+	Findings   []Finding `json:"findings"`
+	// NotMeasured are the causes that could be there all the same: a probe that
+	// they need is unsupported, failed or was not asked.
+	NotMeasured []Cause       `json:"not_measured,omitempty"`
+	Evidence    []Evidence    `json:"evidence"`
+	Ledger      Ledger        `json:"ledger"`
+	Probes      []ProbeStatus `json:"probes"`
+	Cost        Cost          `json:"cost"`
 }
 
 // RootCause is the first finding; ok is false when nothing is confirmed.

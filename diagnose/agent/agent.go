@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/threads"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
 	"github.com/kmend/kmend/incident"
@@ -33,7 +34,7 @@ func New(o Options) (*Agent, error) {
 		return nil, fmt.Errorf("agent options: %w", err)
 	}
 	if o.open == nil {
-		o.open = openThreads
+		o.open = openKit
 	}
 	if o.NodeName == "" {
 		name, err := os.Hostname()
@@ -63,11 +64,11 @@ func New(o Options) (*Agent, error) {
 // Warm loads the probe before the first request, which is then answered as fast
 // as the others. An error is that of the first measurement.
 func (a *Agent) Warm() error {
-	probe, err := a.pool.get()
+	probes, err := a.pool.get()
 	if err != nil {
 		return unsupported(err)
 	}
-	a.pool.put(probe)
+	a.pool.put(probes)
 	return nil
 }
 
@@ -87,6 +88,9 @@ func (a *Agent) Capabilities(context.Context) (Capabilities, error) {
 			probeStatus("threads", threads.Supported()),
 			{Name: "cgroup", Status: incident.ProbeOK},
 		},
+	}
+	for _, i := range instruments() {
+		c.Probes = append(c.Probes, probeStatus(i.name, i.supported()))
 	}
 	n, err := cgroups.Open(a.o.Proc)
 	if err != nil {
@@ -120,11 +124,12 @@ func (a *Agent) Measure(ctx context.Context, r Request, progress func(Progress))
 }
 
 func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress)) (incident.Measurement, error) {
-	meter, stop, err := startMeter()
+	meter := newMeter()
+	leave, err := meter.join()
 	if err != nil {
 		return incident.Measurement{}, err
 	}
-	defer stop()
+	defer leave()
 	r, err = a.bounded(r)
 	if err != nil {
 		return incident.Measurement{}, err
@@ -144,18 +149,18 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 	defer release()
 	progress(Progress{Stage: Resolved, Message: "found " + s.key})
 
-	probe, err := a.pool.get()
+	probes, err := a.pool.get()
 	if err != nil {
 		return incident.Measurement{}, unsupported(err)
 	}
-	w := window{node: node, scope: s, request: r, probe: probe, meter: meter}
+	w := window{node: node, proc: a.o.Proc, scope: s, request: r, probe: probes, meter: meter}
 	progress(Progress{Stage: Measuring, Message: fmt.Sprintf("measuring %s for %s", s.target, r.Window), Window: r.Window})
 	seen, err := w.run(ctx)
 	if err != nil && ctx.Err() == nil {
-		_ = probe.Close() // what state it is in is not known
+		_ = probes.Close() // what state it is in is not known
 		return incident.Measurement{}, unsupported(err)
 	}
-	a.pool.put(probe)
+	a.pool.put(probes)
 	if err != nil {
 		return incident.Measurement{}, fmt.Errorf("measuring %s: %w", s.target, err)
 	}
@@ -167,7 +172,7 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 
 // unsupported makes a refusal of an error that says the node cannot run the probe.
 func unsupported(err error) error {
-	if u, ok := errors.AsType[*threads.UnsupportedError](err); ok {
+	if u, ok := errors.AsType[*probe.UnsupportedError](err); ok {
 		return refuse(ErrUnsupported, "%s", u)
 	}
 	return fmt.Errorf("measuring: %w", err)

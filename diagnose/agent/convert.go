@@ -41,6 +41,9 @@ func (s seen) measurement(node incident.Node) incident.Measurement {
 		Evidence: []incident.Evidence{},
 		Ledger:   incident.Ledger{States: states([threads.NumStates]uint64{})},
 	}
+	for _, p := range s.parts {
+		m.Probes = append(m.Probes, p.status)
+	}
 	if s.aborted != nil {
 		for i := range m.Probes {
 			m.Probes[i].Status, m.Probes[i].Reason = incident.ProbeAborted, s.aborted.Error()
@@ -144,6 +147,16 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		add("cgroup", "nr_periods", q.Path, float64(q.Stat.Periods-b.Periods), "periods")
 		add("cgroup", "nr_throttled", q.Path, float64(q.Stat.Throttled-b.Throttled), "periods")
 		add("cgroup", "throttled_time", q.Path, ms(q.Stat.Time-b.Time), "ms")
+	}
+	for _, p := range s.parts {
+		for _, e := range p.reading.evidence {
+			e.ID, e.Value = fmt.Sprintf("e%d", len(out)+1), math.Round(e.Value*1000)/1000
+			e.Subject = printable(e.Subject)
+			for i, frame := range e.Stack {
+				e.Stack[i] = printable(frame)
+			}
+			out = append(out, e)
+		}
 	}
 	return out
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/threads"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
 	"github.com/kmend/kmend/incident"
@@ -25,7 +26,7 @@ func TestOthers(t *testing.T) {
 	onCPU := func(ns uint64) (s [threads.NumStates]uint64) { s[0] = ns; return s }
 	s := seen{
 		names:  map[uint64]string{1: "/", 5: "/shared", 6: "/noisy\x1b[31m"},
-		window: window{scope: scope{what: threads.Target{PIDs: []int{7}}}},
+		window: window{scope: scope{what: probe.Target{PIDs: []int{7}}}},
 		result: threads.Result{
 			Window:  2 * time.Second,
 			CPUs:    2,

@@ -3,51 +3,75 @@ package agent
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/kmend/kmend/incident"
 	"golang.org/x/sys/unix"
 )
 
-// meter counts what one measurement takes: the CPU time of its goroutine, which
-// keeps an OS thread to itself meanwhile, so that neither other requests nor the
-// rest of a standalone kmend are counted as its cost. What the probe spends
-// inside the kernel is on the threads it interrupts and is not in it.
+// meter counts what one measurement takes: the CPU time of its goroutines, each
+// of which keeps an OS thread to itself meanwhile, so that neither other requests
+// nor the rest of a standalone kmend are counted as its cost. What the probes
+// spend inside the kernel is on the threads they interrupt and is not in it.
 type meter struct {
 	started time.Time
-	clock   int32 // of this thread's CPU time, readable from every thread of the process
-	before  time.Duration
+
+	mu    sync.Mutex
+	ended time.Duration           // CPU time of threads that have left
+	open  map[int32]time.Duration // by clock: CPU time of the thread when it joined
 }
 
-// startMeter binds the calling goroutine to its thread until stop.
-func startMeter() (m meter, stop func(), err error) {
+func newMeter() *meter {
+	return &meter{started: time.Now(), open: map[int32]time.Duration{}}
+}
+
+// join binds the calling goroutine to its thread and counts it until leave.
+func (m *meter) join() (leave func(), err error) {
 	runtime.LockOSThread()
+	// Of this thread's CPU time, readable from every thread of the process:
 	// CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED of include/linux/posix-timers.h.
-	m = meter{started: time.Now(), clock: int32(^unix.Gettid())<<3 | 4 | 2}
-	if m.before, err = m.read(); err != nil {
+	clock := int32(^unix.Gettid())<<3 | 4 | 2
+	before, err := readClock(clock)
+	if err != nil {
 		runtime.UnlockOSThread()
-		return meter{}, nil, err
+		return nil, err
 	}
-	return m, runtime.UnlockOSThread, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.open[clock] = before
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if now, err := readClock(clock); err == nil {
+			m.ended += now - before
+		}
+		delete(m.open, clock)
+		runtime.UnlockOSThread()
+	}, nil
 }
 
-func (m meter) read() (time.Duration, error) {
+func readClock(clock int32) (time.Duration, error) {
 	var ts unix.Timespec
-	if err := unix.ClockGettime(m.clock, &ts); err != nil {
-		return 0, fmt.Errorf("reading this thread's CPU time: %w", err)
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		return 0, fmt.Errorf("reading a thread's CPU time: %w", err)
 	}
 	return time.Duration(ts.Nano()), nil
 }
 
 // cpu is the CPU time since the start.
-func (m meter) cpu() time.Duration {
-	now, err := m.read()
-	if err != nil {
-		return 0 // the thread has ended, and with it what was to be watched
+func (m *meter) cpu() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sum := m.ended
+	for clock, before := range m.open {
+		if now, err := readClock(clock); err == nil {
+			sum += now - before
+		}
 	}
-	return now - m.before
+	return sum
 }
 
-func (m meter) cost() incident.Cost {
+func (m *meter) cost() incident.Cost {
 	return incident.Cost{CPUMS: ms(m.cpu()), WallMS: ms(time.Since(m.started))}
 }

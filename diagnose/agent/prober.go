@@ -7,21 +7,72 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/threads"
 )
 
-// prober is a loaded probe: *threads.Probe.
+// prober is a loaded set of probes: the ledger's and the instruments.
 type prober interface {
-	Measure(ctx context.Context, t threads.Target, window time.Duration) (threads.Result, error)
+	// Measure measures one target at a time. An error is about the ledger; how
+	// the instruments fared is in their outcomes.
+	Measure(ctx context.Context, s subject, window time.Duration, m *meter) (threads.Result, []outcome, error)
 	Close() error
 }
 
-func openThreads() (prober, error) {
-	p, err := threads.Load(threads.DefaultOptions())
+// kit is the real one. Its probes share the target's tables.
+type kit struct {
+	members *probe.Members
+	ledger  *threads.Probe
+	parts   []part
+}
+
+func openKit() (prober, error) {
+	o := threads.DefaultOptions()
+	members, err := probe.NewMembers(o.MaxGroups)
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	k := &kit{members: members}
+	if k.ledger, err = threads.Load(o, members); err != nil {
+		return nil, errors.Join(err, members.Close())
+	}
+	for _, i := range instruments() {
+		p := part{instrument: i}
+		p.measurer, p.err = i.load(members)
+		k.parts = append(k.parts, p)
+	}
+	return k, nil
+}
+
+func (k *kit) Measure(ctx context.Context, s subject, window time.Duration, m *meter) (r threads.Result, outcomes []outcome, err error) {
+	defer func() { err = errors.Join(err, k.members.Clear()) }()
+	if err := k.members.Set(s.target); err != nil {
+		return r, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	wait := start(ctx, k.parts, s, window, m)
+	r, err = k.ledger.Measure(ctx, window)
+	if err != nil {
+		cancel(err) // without the ledger nobody needs the others
+	}
+	outcomes = wait()
+	cancel(nil)
+	if err != nil {
+		return r, nil, err
+	}
+	lost, err := k.members.Lost()
+	r.Lost += lost
+	return r, outcomes, err
+}
+
+func (k *kit) Close() error {
+	var errs []error
+	for _, p := range k.parts {
+		if p.measurer != nil {
+			errs = append(errs, p.measurer.Close())
+		}
+	}
+	return errors.Join(append(errs, k.ledger.Close(), k.members.Close())...)
 }
 
 // pool keeps probes loaded between measurements: loading takes longer than all

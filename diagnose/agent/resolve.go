@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"strconv"
 
-	"github.com/kmend/kmend/bpf/threads"
+	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
 	"github.com/kmend/kmend/diagnose/agent/cri"
 	"github.com/kmend/kmend/incident"
@@ -16,7 +16,7 @@ import (
 // scope is a target as it is on this node.
 type scope struct {
 	target incident.Target // with what was looked up filled in
-	what   threads.Target
+	what   probe.Target
 	key    string // one measurement at a time for each
 }
 
@@ -33,7 +33,7 @@ func (a *Agent) resolve(ctx context.Context, n *cgroups.Node, t incident.Target)
 		// What is acted on is the group it is in now: the number may be another
 		// process's by then, and another alert may name the group itself.
 		t.Cgroup, _ = n.Group(t.PID)
-		return scope{t, threads.Target{PIDs: []int{t.PID}}, "pid " + strconv.Itoa(t.PID)}, nil
+		return scope{t, probe.Target{PIDs: []int{t.PID}}, "pid " + strconv.Itoa(t.PID)}, nil
 	case t.Cgroup != "":
 		dir, err = n.Dir(t.Cgroup)
 	case t.Pod != "" || t.PodUID != "":
@@ -47,7 +47,7 @@ func (a *Agent) resolve(ctx context.Context, n *cgroups.Node, t incident.Target)
 		return scope{}, classify(err)
 	}
 	t.Cgroup = dir
-	return scope{t, threads.Target{Cgroups: []string{dir}}, "cgroup " + dir}, nil
+	return scope{t, probe.Target{Cgroups: []string{dir}}, "cgroup " + dir}, nil
 }
 
 // pod looks up what the target does not say: the UID of a pod known by name, the

@@ -26,14 +26,14 @@ import (
 // fakeProbe answers without a kernel: the transport does not care.
 type fakeProbe struct{ measure func(context.Context) error }
 
-func (f fakeProbe) Measure(ctx context.Context, _ threads.Target, window time.Duration) (threads.Result, error) {
+func (f fakeProbe) Measure(ctx context.Context, _ subject, window time.Duration, _ *meter) (threads.Result, []outcome, error) {
 	if f.measure != nil {
 		if err := f.measure(ctx); err != nil {
-			return threads.Result{}, err
+			return threads.Result{}, nil, err
 		}
 	}
 	th := threads.Thread{TID: 7, PID: 7, Comm: "a\x00\xffb", CgroupID: 1, WallNS: uint64(window), StateNS: [threads.NumStates]uint64{uint64(window)}}
-	return threads.Result{Start: time.Now(), Window: window, Threads: []threads.Thread{th}, CPUs: 2}, nil
+	return threads.Result{Start: time.Now(), Window: window, Threads: []threads.Thread{th}, CPUs: 2}, nil, nil
 }
 
 func (fakeProbe) Close() error { return nil }

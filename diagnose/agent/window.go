@@ -15,10 +15,11 @@ import (
 // window is one measurement under way.
 type window struct {
 	node    *cgroups.Node
+	proc    string
 	scope   scope
 	request Request
 	probe   prober
-	meter   meter
+	meter   *meter
 }
 
 // seen is what a window gave, still in the kernel's terms.
@@ -26,7 +27,8 @@ type seen struct {
 	window  window
 	start   time.Time
 	result  threads.Result
-	aborted error           // why the threads probe was stopped
+	parts   []outcome       // of the instruments
+	aborted error           // why the window was ended
 	before  []cgroups.Quota // nil if unread
 	after   []cgroups.Quota
 	cgroup  error             // why the cgroup probe could not read
@@ -53,7 +55,7 @@ func (w window) run(ctx context.Context) (seen, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() { defer close(watched); w.watch(ctx, cancel) }()
-	s.result, err = w.probe.Measure(ctx, w.scope.what, w.request.Window)
+	s.result, s.parts, err = w.probe.Measure(ctx, w.subject(), w.request.Window, w.meter)
 	cancel(nil)
 	<-watched
 
@@ -82,6 +84,12 @@ func (w window) run(ctx context.Context) (seen, error) {
 	}
 	s.allowed = allowed(s.result.Threads, s.result.CPUs)
 	return s, nil
+}
+
+func (w window) subject() subject {
+	return subject{node: w.node, target: w.scope.what, proc: w.proc, pids: func() []int {
+		return w.node.Processes(w.scope.what.Cgroups, w.scope.what.PIDs)
+	}}
 }
 
 // watchEvery is how often the agent looks at itself and at the target.

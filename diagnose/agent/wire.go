@@ -78,11 +78,13 @@ func nodeFromWire(n *agentpb.Node) incident.Node {
 }
 
 func evidenceToWire(e incident.Evidence) *agentpb.Evidence {
-	return &agentpb.Evidence{Id: e.ID, Probe: e.Probe, Metric: e.Metric, Subject: e.Subject, Value: e.Value, Unit: e.Unit, Lost: e.Lost}
+	return &agentpb.Evidence{Id: e.ID, Probe: e.Probe, Metric: e.Metric, Subject: e.Subject, Value: e.Value, Unit: e.Unit, Lost: e.Lost,
+		Stack: e.Stack, Histogram: each(e.Histogram, func(b incident.Bucket) *agentpb.Bucket { return &agentpb.Bucket{UpTo: b.UpTo, Count: b.Count} })}
 }
 
 func evidenceFromWire(e *agentpb.Evidence) incident.Evidence {
-	return incident.Evidence{ID: e.GetId(), Probe: e.GetProbe(), Metric: e.GetMetric(), Subject: e.GetSubject(), Value: e.GetValue(), Unit: e.GetUnit(), Lost: e.GetLost()}
+	return incident.Evidence{ID: e.GetId(), Probe: e.GetProbe(), Metric: e.GetMetric(), Subject: e.GetSubject(), Value: e.GetValue(), Unit: e.GetUnit(), Lost: e.GetLost(),
+		Stack: e.GetStack(), Histogram: each(e.GetHistogram(), func(b *agentpb.Bucket) incident.Bucket { return incident.Bucket{UpTo: b.GetUpTo(), Count: b.GetCount()} })}
 }
 
 func probeToWire(p incident.ProbeStatus) *agentpb.ProbeStatus {

@@ -679,6 +679,8 @@ type Evidence struct {
 	Value         float64                `protobuf:"fixed64,5,opt,name=value,proto3" json:"value,omitempty"`
 	Unit          string                 `protobuf:"bytes,6,opt,name=unit,proto3" json:"unit,omitempty"`
 	Lost          uint64                 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
+	Stack         []string               `protobuf:"bytes,8,rep,name=stack,proto3" json:"stack,omitempty"`
+	Histogram     []*Bucket              `protobuf:"bytes,9,rep,name=histogram,proto3" json:"histogram,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -762,6 +764,72 @@ func (x *Evidence) GetLost() uint64 {
 	return 0
 }
 
+func (x *Evidence) GetStack() []string {
+	if x != nil {
+		return x.Stack
+	}
+	return nil
+}
+
+func (x *Evidence) GetHistogram() []*Bucket {
+	if x != nil {
+		return x.Histogram
+	}
+	return nil
+}
+
+type Bucket struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UpTo          float64                `protobuf:"fixed64,1,opt,name=up_to,json=upTo,proto3" json:"up_to,omitempty"`
+	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bucket) Reset() {
+	*x = Bucket{}
+	mi := &file_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bucket) ProtoMessage() {}
+
+func (x *Bucket) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
+func (*Bucket) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Bucket) GetUpTo() float64 {
+	if x != nil {
+		return x.UpTo
+	}
+	return 0
+}
+
+func (x *Bucket) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type Ledger struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Threads       int64                  `protobuf:"varint,1,opt,name=threads,proto3" json:"threads,omitempty"`
@@ -775,7 +843,7 @@ type Ledger struct {
 
 func (x *Ledger) Reset() {
 	*x = Ledger{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -787,7 +855,7 @@ func (x *Ledger) String() string {
 func (*Ledger) ProtoMessage() {}
 
 func (x *Ledger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -800,7 +868,7 @@ func (x *Ledger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ledger.ProtoReflect.Descriptor instead.
 func (*Ledger) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ledger) GetThreads() int64 {
@@ -851,7 +919,7 @@ type ThreadLedger struct {
 
 func (x *ThreadLedger) Reset() {
 	*x = ThreadLedger{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +931,7 @@ func (x *ThreadLedger) String() string {
 func (*ThreadLedger) ProtoMessage() {}
 
 func (x *ThreadLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +944,7 @@ func (x *ThreadLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThreadLedger.ProtoReflect.Descriptor instead.
 func (*ThreadLedger) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ThreadLedger) GetTid() int64 {
@@ -926,7 +994,7 @@ type GroupLedger struct {
 
 func (x *GroupLedger) Reset() {
 	*x = GroupLedger{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1006,7 @@ func (x *GroupLedger) String() string {
 func (*GroupLedger) ProtoMessage() {}
 
 func (x *GroupLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1019,7 @@ func (x *GroupLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupLedger.ProtoReflect.Descriptor instead.
 func (*GroupLedger) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GroupLedger) GetCgroup() string {
@@ -994,7 +1062,7 @@ type ProbeStatus struct {
 
 func (x *ProbeStatus) Reset() {
 	*x = ProbeStatus{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1074,7 @@ func (x *ProbeStatus) String() string {
 func (*ProbeStatus) ProtoMessage() {}
 
 func (x *ProbeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1087,7 @@ func (x *ProbeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeStatus.ProtoReflect.Descriptor instead.
 func (*ProbeStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ProbeStatus) GetName() string {
@@ -1060,7 +1128,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1140,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1153,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Cost) GetCpuMs() float64 {
@@ -1117,7 +1185,7 @@ type Measurement struct {
 
 func (x *Measurement) Reset() {
 	*x = Measurement{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1197,7 @@ func (x *Measurement) String() string {
 func (*Measurement) ProtoMessage() {}
 
 func (x *Measurement) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1210,7 @@ func (x *Measurement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Measurement.ProtoReflect.Descriptor instead.
 func (*Measurement) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Measurement) GetTarget() *Target {
@@ -1251,7 +1319,7 @@ const file_agent_proto_rawDesc = "" +
 	"\ragent_version\x18\x04 \x01(\tR\fagentVersion\"T\n" +
 	"\x06Window\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x18\n" +
-	"\aseconds\x18\x02 \x01(\x01R\aseconds\"\xa0\x01\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\"\xec\x01\n" +
 	"\bEvidence\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\tR\x05probe\x12\x16\n" +
@@ -1259,7 +1327,12 @@ const file_agent_proto_rawDesc = "" +
 	"\asubject\x18\x04 \x01(\tR\asubject\x12\x14\n" +
 	"\x05value\x18\x05 \x01(\x01R\x05value\x12\x12\n" +
 	"\x04unit\x18\x06 \x01(\tR\x04unit\x12\x12\n" +
-	"\x04lost\x18\a \x01(\x04R\x04lost\"\xa0\x02\n" +
+	"\x04lost\x18\a \x01(\x04R\x04lost\x12\x14\n" +
+	"\x05stack\x18\b \x03(\tR\x05stack\x124\n" +
+	"\thistogram\x18\t \x03(\v2\x16.kmend.agent.v1.BucketR\thistogram\"3\n" +
+	"\x06Bucket\x12\x13\n" +
+	"\x05up_to\x18\x01 \x01(\x01R\x04upTo\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\"\xa0\x02\n" +
 	"\x06Ledger\x12\x18\n" +
 	"\athreads\x18\x01 \x01(\x03R\athreads\x12\x17\n" +
 	"\awall_ms\x18\x02 \x01(\x01R\x06wallMs\x12A\n" +
@@ -1318,7 +1391,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 	return file_agent_proto_rawDescData
 }
 
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_agent_proto_goTypes = []any{
 	(*CapabilitiesRequest)(nil),   // 0: kmend.agent.v1.CapabilitiesRequest
 	(*CapabilitiesResponse)(nil),  // 1: kmend.agent.v1.CapabilitiesResponse
@@ -1330,51 +1403,53 @@ var file_agent_proto_goTypes = []any{
 	(*Node)(nil),                  // 7: kmend.agent.v1.Node
 	(*Window)(nil),                // 8: kmend.agent.v1.Window
 	(*Evidence)(nil),              // 9: kmend.agent.v1.Evidence
-	(*Ledger)(nil),                // 10: kmend.agent.v1.Ledger
-	(*ThreadLedger)(nil),          // 11: kmend.agent.v1.ThreadLedger
-	(*GroupLedger)(nil),           // 12: kmend.agent.v1.GroupLedger
-	(*ProbeStatus)(nil),           // 13: kmend.agent.v1.ProbeStatus
-	(*Cost)(nil),                  // 14: kmend.agent.v1.Cost
-	(*Measurement)(nil),           // 15: kmend.agent.v1.Measurement
-	nil,                           // 16: kmend.agent.v1.Ledger.StatesMsEntry
-	nil,                           // 17: kmend.agent.v1.ThreadLedger.StatesMsEntry
-	nil,                           // 18: kmend.agent.v1.GroupLedger.StatesMsEntry
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Bucket)(nil),                // 10: kmend.agent.v1.Bucket
+	(*Ledger)(nil),                // 11: kmend.agent.v1.Ledger
+	(*ThreadLedger)(nil),          // 12: kmend.agent.v1.ThreadLedger
+	(*GroupLedger)(nil),           // 13: kmend.agent.v1.GroupLedger
+	(*ProbeStatus)(nil),           // 14: kmend.agent.v1.ProbeStatus
+	(*Cost)(nil),                  // 15: kmend.agent.v1.Cost
+	(*Measurement)(nil),           // 16: kmend.agent.v1.Measurement
+	nil,                           // 17: kmend.agent.v1.Ledger.StatesMsEntry
+	nil,                           // 18: kmend.agent.v1.ThreadLedger.StatesMsEntry
+	nil,                           // 19: kmend.agent.v1.GroupLedger.StatesMsEntry
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: kmend.agent.v1.CapabilitiesResponse.node:type_name -> kmend.agent.v1.Node
-	13, // 1: kmend.agent.v1.CapabilitiesResponse.probes:type_name -> kmend.agent.v1.ProbeStatus
-	19, // 2: kmend.agent.v1.CapabilitiesResponse.max_window:type_name -> google.protobuf.Duration
+	14, // 1: kmend.agent.v1.CapabilitiesResponse.probes:type_name -> kmend.agent.v1.ProbeStatus
+	20, // 2: kmend.agent.v1.CapabilitiesResponse.max_window:type_name -> google.protobuf.Duration
 	6,  // 3: kmend.agent.v1.DiagnoseRequest.target:type_name -> kmend.agent.v1.Target
-	19, // 4: kmend.agent.v1.DiagnoseRequest.window:type_name -> google.protobuf.Duration
+	20, // 4: kmend.agent.v1.DiagnoseRequest.window:type_name -> google.protobuf.Duration
 	4,  // 5: kmend.agent.v1.DiagnoseRequest.budget:type_name -> kmend.agent.v1.Budget
 	5,  // 6: kmend.agent.v1.DiagnoseResponse.progress:type_name -> kmend.agent.v1.Progress
-	15, // 7: kmend.agent.v1.DiagnoseResponse.measurement:type_name -> kmend.agent.v1.Measurement
-	19, // 8: kmend.agent.v1.Budget.cpu:type_name -> google.protobuf.Duration
-	19, // 9: kmend.agent.v1.Progress.window:type_name -> google.protobuf.Duration
-	20, // 10: kmend.agent.v1.Window.start:type_name -> google.protobuf.Timestamp
-	16, // 11: kmend.agent.v1.Ledger.states_ms:type_name -> kmend.agent.v1.Ledger.StatesMsEntry
-	11, // 12: kmend.agent.v1.Ledger.top:type_name -> kmend.agent.v1.ThreadLedger
-	12, // 13: kmend.agent.v1.Ledger.groups:type_name -> kmend.agent.v1.GroupLedger
-	17, // 14: kmend.agent.v1.ThreadLedger.states_ms:type_name -> kmend.agent.v1.ThreadLedger.StatesMsEntry
-	18, // 15: kmend.agent.v1.GroupLedger.states_ms:type_name -> kmend.agent.v1.GroupLedger.StatesMsEntry
-	6,  // 16: kmend.agent.v1.Measurement.target:type_name -> kmend.agent.v1.Target
-	7,  // 17: kmend.agent.v1.Measurement.node:type_name -> kmend.agent.v1.Node
-	8,  // 18: kmend.agent.v1.Measurement.window:type_name -> kmend.agent.v1.Window
-	9,  // 19: kmend.agent.v1.Measurement.evidence:type_name -> kmend.agent.v1.Evidence
-	10, // 20: kmend.agent.v1.Measurement.ledger:type_name -> kmend.agent.v1.Ledger
-	13, // 21: kmend.agent.v1.Measurement.probes:type_name -> kmend.agent.v1.ProbeStatus
-	14, // 22: kmend.agent.v1.Measurement.cost:type_name -> kmend.agent.v1.Cost
-	0,  // 23: kmend.agent.v1.AgentService.Capabilities:input_type -> kmend.agent.v1.CapabilitiesRequest
-	2,  // 24: kmend.agent.v1.AgentService.Diagnose:input_type -> kmend.agent.v1.DiagnoseRequest
-	1,  // 25: kmend.agent.v1.AgentService.Capabilities:output_type -> kmend.agent.v1.CapabilitiesResponse
-	3,  // 26: kmend.agent.v1.AgentService.Diagnose:output_type -> kmend.agent.v1.DiagnoseResponse
-	25, // [25:27] is the sub-list for method output_type
-	23, // [23:25] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	16, // 7: kmend.agent.v1.DiagnoseResponse.measurement:type_name -> kmend.agent.v1.Measurement
+	20, // 8: kmend.agent.v1.Budget.cpu:type_name -> google.protobuf.Duration
+	20, // 9: kmend.agent.v1.Progress.window:type_name -> google.protobuf.Duration
+	21, // 10: kmend.agent.v1.Window.start:type_name -> google.protobuf.Timestamp
+	10, // 11: kmend.agent.v1.Evidence.histogram:type_name -> kmend.agent.v1.Bucket
+	17, // 12: kmend.agent.v1.Ledger.states_ms:type_name -> kmend.agent.v1.Ledger.StatesMsEntry
+	12, // 13: kmend.agent.v1.Ledger.top:type_name -> kmend.agent.v1.ThreadLedger
+	13, // 14: kmend.agent.v1.Ledger.groups:type_name -> kmend.agent.v1.GroupLedger
+	18, // 15: kmend.agent.v1.ThreadLedger.states_ms:type_name -> kmend.agent.v1.ThreadLedger.StatesMsEntry
+	19, // 16: kmend.agent.v1.GroupLedger.states_ms:type_name -> kmend.agent.v1.GroupLedger.StatesMsEntry
+	6,  // 17: kmend.agent.v1.Measurement.target:type_name -> kmend.agent.v1.Target
+	7,  // 18: kmend.agent.v1.Measurement.node:type_name -> kmend.agent.v1.Node
+	8,  // 19: kmend.agent.v1.Measurement.window:type_name -> kmend.agent.v1.Window
+	9,  // 20: kmend.agent.v1.Measurement.evidence:type_name -> kmend.agent.v1.Evidence
+	11, // 21: kmend.agent.v1.Measurement.ledger:type_name -> kmend.agent.v1.Ledger
+	14, // 22: kmend.agent.v1.Measurement.probes:type_name -> kmend.agent.v1.ProbeStatus
+	15, // 23: kmend.agent.v1.Measurement.cost:type_name -> kmend.agent.v1.Cost
+	0,  // 24: kmend.agent.v1.AgentService.Capabilities:input_type -> kmend.agent.v1.CapabilitiesRequest
+	2,  // 25: kmend.agent.v1.AgentService.Diagnose:input_type -> kmend.agent.v1.DiagnoseRequest
+	1,  // 26: kmend.agent.v1.AgentService.Capabilities:output_type -> kmend.agent.v1.CapabilitiesResponse
+	3,  // 27: kmend.agent.v1.AgentService.Diagnose:output_type -> kmend.agent.v1.DiagnoseResponse
+	26, // [26:28] is the sub-list for method output_type
+	24, // [24:26] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -1392,7 +1467,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -48,6 +48,21 @@ func below(dir string, depth int) []string {
 	return out
 }
 
+// Processes are the living processes of a target: those in dirs and below them,
+// and pids. What is gone meanwhile is left out.
+func (n *Node) Processes(dirs []string, pids []int) []int {
+	out := slices.DeleteFunc(slices.Clone(pids), func(pid int) bool { return n.Process(pid) != nil })
+	for _, dir := range dirs {
+		inDir, err := processes(dir)
+		if err != nil {
+			continue // removed, or not readable: nobody of it can be asked anything
+		}
+		out = append(out, inDir...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // processes lists the processes in dir and below.
 func processes(dir string) ([]int, error) {
 	var pids []int
