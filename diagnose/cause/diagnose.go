@@ -28,6 +28,7 @@ func Diagnose(m incident.Measurement) incident.Diagnosis {
 		d.Window.Seconds, d.Evidence, d.Ledger, d.Cost = 0, nil, incident.Ledger{}, incident.Cost{}
 		return conclude(d, inconclusive(why))
 	}
+	d.NotMeasured = notMeasured(m)
 	f := read(m)
 	if why := unusable(m, f); why != "" {
 		return conclude(d, inconclusive(why))
@@ -49,13 +50,14 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 		slices.SortStableFunc(all, bySize)
 		return all
 	}
-	for _, p := range m.Probes {
-		if p.Status != incident.ProbeOK {
-			return []incident.Finding{inconclusive("nothing is over its threshold, but " + probeTrouble(p))}
-		}
+	if why := incomplete(m); why != "" {
+		return []incident.Finding{inconclusive("nothing is over its threshold, but " + why)}
 	}
 	return []incident.Finding{clean(f)}
 }
+
+// families are the causes beside those of the CPU: what is confirmed, and doubts.
+var families = []func(facts) []incident.Finding{}
 
 // causes asks every cause. A target that its quota or its neighbours stop is
 // not busy with its own work; only queueing behind its own threads counts then.
@@ -75,6 +77,11 @@ func causes(m incident.Measurement, f facts) (confirmed, doubts []incident.Findi
 		add(busy(f))
 	}
 	add(waiting(f))
+	for _, family := range families {
+		for _, fd := range family(f) {
+			add(fd, true)
+		}
+	}
 	add(blocked(f, incident.IO))
 	add(blocked(f, incident.KernelLock))
 	return confirmed, doubts

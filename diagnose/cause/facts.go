@@ -14,6 +14,7 @@ type facts struct {
 	m       incident.Measurement
 	window  float64 // ms
 	active  float64 // ms, every state but sleep and user_lock
+	base    float64 // ms that shares are of: active, and what probes name inside sleep and user_lock
 	threads int     // threads that were active
 	cpus    float64 // CPUs the target may run on
 	used    float64 // CPUs the target used
@@ -33,6 +34,7 @@ type limit struct {
 func read(m incident.Measurement) facts {
 	f := facts{m: m, window: m.Window.Seconds * 1000}
 	f.active = activeOf(m.Ledger.States)
+	f.base = f.active + f.labelled()
 	f.threads = f.activeThreads()
 	f.cpus = float64(m.Node.CPUs)
 	if e, ok := f.find("threads", "cpus_allowed"); ok && e.Value > 0 && (f.cpus == 0 || e.Value < f.cpus) {
@@ -48,6 +50,23 @@ func read(m incident.Measurement) facts {
 	f.limits = limits(m.Evidence)
 	return f
 }
+
+// labelled is the time in sleep and user_lock, in ms, that a probe knows to be
+// lost: a lock convoy is, an idle pool is not.
+func (f facts) labelled() float64 {
+	lost := 0.0
+	for _, label := range labels {
+		lost += label(f)
+	}
+	return min(lost, f.idle())
+}
+
+// labels are what the families know of the time in sleep and user_lock.
+var labels = []func(facts) float64{}
+
+// idle is the time in which threads wanted nothing, as far as the ledger knows:
+// no more than that can have been lost unseen.
+func (f facts) idle() float64 { return f.state(incident.Sleep) + f.state(incident.UserLock) }
 
 // behindOwn is the part of the run-queue wait, in ms, in which the target's own
 // threads queue behind each other: while one runs, all the others may wait for
@@ -84,10 +103,10 @@ func (f facts) heldByOthers() float64 { return min(f.others, max(0, f.cpus-f.use
 func (f facts) state(s incident.State) float64 { return f.m.Ledger.States[s] }
 
 func (f facts) share(ms float64) float64 {
-	if f.active <= 0 {
+	if f.base <= 0 {
 		return 0
 	}
-	return min(1, max(0, ms/f.active))
+	return min(1, max(0, ms/f.base))
 }
 
 // over reports whether ms is over both thresholds.
@@ -108,10 +127,12 @@ func (f facts) find(probe, metric string) (incident.Evidence, bool) {
 }
 
 // cite gives the ids of the threads probe's evidence for these metrics.
-func (f facts) cite(metrics ...string) []string {
+func (f facts) cite(metrics ...string) []string { return f.citeOf("threads", metrics...) }
+
+func (f facts) citeOf(probe string, metrics ...string) []string {
 	var ids []string
 	for _, e := range f.m.Evidence {
-		if e.Probe == "threads" && e.ID != "" && slices.Contains(metrics, e.Metric) {
+		if e.Probe == probe && e.ID != "" && slices.Contains(metrics, e.Metric) {
 			ids = append(ids, e.ID)
 		}
 	}

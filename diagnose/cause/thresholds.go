@@ -1,8 +1,9 @@
 package cause
 
-// The thresholds of every cause. A share is a part of the target's active time
-// (every state but sleep and user_lock, added up over its threads). Durations
-// are for a window of 3 s and scale with the window.
+// The thresholds of every cause. A share is a part of the time in which the
+// target's threads wanted to make progress, added up over them: every state but
+// sleep and user_lock, and what probes name inside those two. Durations are for a
+// window of 3 s and scale with the window.
 //
 // Figures are from TestThresholds in diagnose/agent, which runs each cause and
 // each confusion on the kernel of this machine and prints them again:
