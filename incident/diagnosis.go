@@ -50,7 +50,7 @@ const (
 	OnCPU      State = "on_cpu"
 	RunQueue   State = "run_queue"   // runnable, waiting for a CPU
 	Throttled  State = "throttled"   // runnable, its group's CPU quota is used up
-	IO         State = "io"          // blocked with the kernel's in_iowait set
+	IO         State = "io"          // blocked on block I/O or on the file system that does it
 	Reclaim    State = "reclaim"     // in memory reclaim, or waiting for memory
 	KernelLock State = "kernel_lock" // blocked on a contended kernel lock
 	UserLock   State = "user_lock"   // blocked in futex(2)
@@ -59,7 +59,7 @@ const (
 
 // States lists the ledger's states in the order in which they are shown.
 func States() []State {
-	return []State{OnCPU, RunQueue, Throttled, IO, KernelLock, UserLock, Sleep}
+	return []State{OnCPU, RunQueue, Throttled, IO, Reclaim, KernelLock, UserLock, Sleep}
 }
 
 // Window is the time that was measured.
@@ -151,6 +151,8 @@ type ProbeStatus struct {
 type Cost struct {
 	CPUMS  float64 `json:"cpu_ms"`  // CPU time of the agent for this request
 	WallMS float64 `json:"wall_ms"` // from the request to the answer, the window included
+	// MemoryBytes is the most that was seen: the probes' tables in the kernel, and by how much the agent grew.
+	MemoryBytes int64 `json:"memory_bytes,omitempty"`
 }
 
 // Measurement is what an agent answers: facts, no opinion. diagnose/cause turns

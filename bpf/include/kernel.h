@@ -41,7 +41,9 @@ enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 
 /* From include/linux/sched.h and include/trace/events/lock.h. */
 #define PF_KTHREAD 0x00200000
+#define TASK_UNINTERRUPTIBLE 0x00000002
 #define TASK_DEAD 0x00000080
+#define TASK_NOLOAD 0x00000400
 #define MAX_RT_PRIO 100
 #define LCB_F_SPIN 1
 
@@ -116,6 +118,7 @@ struct task_struct {
 	bool throttled; /* 6.18 and later: its quota ran out when it returned to user space */
 	int exit_state;
 	unsigned in_iowait : 1;
+	unsigned in_memstall : 1; /* CONFIG_PSI */
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;

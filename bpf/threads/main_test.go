@@ -93,6 +93,7 @@ const (
 	runQueue
 	throttled
 	io_
+	reclaim
 	kernelLock
 	userLock
 	sleep
@@ -105,8 +106,8 @@ type sums struct {
 }
 
 func (s sums) String() string {
-	return fmt.Sprintf("%d threads, %.0f ms: on_cpu %.0f, run_queue %.0f, throttled %.0f, io %.0f, kernel_lock %.0f, user_lock %.0f, sleep %.0f",
-		s.threads, s.wall, s.state[0], s.state[1], s.state[2], s.state[3], s.state[4], s.state[5], s.state[6])
+	return fmt.Sprintf("%d threads, %.0f ms: on_cpu %.0f, run_queue %.0f, throttled %.0f, io %.0f, reclaim %.0f, kernel_lock %.0f, user_lock %.0f, sleep %.0f",
+		s.threads, s.wall, s.state[0], s.state[1], s.state[2], s.state[3], s.state[4], s.state[5], s.state[6], s.state[7])
 }
 
 // ledger adds up a result.

@@ -20,6 +20,7 @@ type Probe struct {
 // The contention tracepoints came last, in 5.19.
 var tracepoints = []string{
 	"sched_switch", "sched_wakeup", "sched_wakeup_new", "contention_begin", "contention_end", "cgroup_attach_task",
+	"mm_vmscan_direct_reclaim_begin", "mm_vmscan_direct_reclaim_end", "mm_vmscan_memcg_reclaim_begin", "mm_vmscan_memcg_reclaim_end",
 }
 
 // Supported is nil or a *probe.UnsupportedError.
@@ -65,5 +66,6 @@ func (p *Probe) Close() error {
 
 // attach hooks every tracepoint; the links are to be closed also on an error.
 func (p *Probe) attach() (probe.Links, error) {
-	return probe.Attach(p.objs.OnSwitch, p.objs.OnWakeup, p.objs.OnWakeupNew, p.objs.OnContentionBegin, p.objs.OnContentionEnd, p.objs.OnCgroupAttach)
+	return probe.Attach(p.objs.OnSwitch, p.objs.OnWakeup, p.objs.OnWakeupNew, p.objs.OnContentionBegin, p.objs.OnContentionEnd, p.objs.OnCgroupAttach,
+		p.objs.OnDirectReclaimBegin, p.objs.OnDirectReclaimEnd, p.objs.OnMemcgReclaimBegin, p.objs.OnMemcgReclaimEnd)
 }

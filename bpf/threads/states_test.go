@@ -15,7 +15,7 @@ import (
 
 func TestStates(t *testing.T) {
 	want := []incident.State{
-		onCPU: incident.OnCPU, runQueue: incident.RunQueue, throttled: incident.Throttled, io_: incident.IO,
+		onCPU: incident.OnCPU, runQueue: incident.RunQueue, throttled: incident.Throttled, io_: incident.IO, reclaim: incident.Reclaim,
 		kernelLock: incident.KernelLock, userLock: incident.UserLock, sleep: incident.Sleep,
 	}
 	if got := incident.States(); !slices.Equal(got, want) || len(got) != NumStates {

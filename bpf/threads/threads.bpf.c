@@ -80,7 +80,9 @@ static __always_inline void close_state(struct task_struct *p, struct thread_sta
 
 	if (now <= since)
 		return;
-	if (s->state == RUN_QUEUE) {
+	if (s->state == ON_CPU) {
+		add(s, s->reclaims ? RECLAIM : ON_CPU, span(m, since, now));
+	} else if (s->state == RUN_QUEUE) {
 		__u64 until = since + throttled_part(p, s, now, fresh);
 
 		s->ns[THROTTLED] += span(m, since, until);
@@ -261,6 +263,48 @@ int BPF_PROG(on_contention_end, void *lock)
 
 	if (s && s->lock == (__u64)lock)
 		s->lock = 0;
+	return 0;
+}
+
+/* The thread takes memory back, from everyone or from its cgroup, before it gets any. */
+static __always_inline void reclaim(__u32 begins)
+{
+	struct task_struct *p = bpf_get_current_task_btf();
+	struct thread_state *s = tracked(p);
+	struct moment m;
+
+	if (!s || s->reclaims == begins)
+		return;
+	m = at(bpf_ktime_get_ns());
+	close_state(p, s, &m, true);
+	s->reclaims = begins;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(on_direct_reclaim_begin)
+{
+	reclaim(1);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(on_direct_reclaim_end)
+{
+	reclaim(0);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+int BPF_PROG(on_memcg_reclaim_begin)
+{
+	reclaim(1);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+int BPF_PROG(on_memcg_reclaim_end)
+{
+	reclaim(0);
 	return 0;
 }
 

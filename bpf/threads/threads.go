@@ -9,9 +9,9 @@ package threads
 import "time"
 
 // NumStates is the number of states of the ledger. A [NumStates]uint64 is in the
-// order of incident.States(): on_cpu, run_queue, throttled, io, kernel_lock,
-// user_lock, sleep.
-const NumStates = 7
+// order of incident.States(): on_cpu, run_queue, throttled, io, reclaim,
+// kernel_lock, user_lock, sleep.
+const NumStates = 8
 
 // Thread is one thread of the target.
 type Thread struct {

@@ -26,7 +26,7 @@ type threadsGroupTotal struct {
 	_       structs.HostLayout
 	Threads uint64
 	Wall    uint64
-	Ns      [7]uint64
+	Ns      [8]uint64
 }
 
 type threadsRecord struct {
@@ -34,7 +34,7 @@ type threadsRecord struct {
 	Start  uint64
 	Cgroup uint64
 	Wall   uint64
-	Ns     [7]uint64
+	Ns     [8]uint64
 	Tid    uint32
 	Tgid   uint32
 	Kind   uint32
@@ -55,7 +55,7 @@ type threadsThreadState struct {
 	_           structs.HostLayout
 	Since       uint64
 	Joined      uint64
-	Ns          [7]uint64
+	Ns          [8]uint64
 	Lock        uint64
 	CfsRq       uint64
 	Clock0      uint64
@@ -64,35 +64,41 @@ type threadsThreadState struct {
 	State       uint32
 	MayThrottle uint32
 	Done        uint32
+	Reclaims    uint32
+	Pad         uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	threadsMapCpuSlots           = "cpu_slots"
-	threadsMapEndedThreads       = "ended_threads"
-	threadsMapEndedTotals        = "ended_totals"
-	threadsMapHolders            = "holders"
-	threadsMapTargetCgroups      = "target_cgroups"
-	threadsMapTargetProcesses    = "target_processes"
-	threadsMapTheTarget          = "the_target"
-	threadsMapThreadStates       = "thread_states"
-	threadsProgBeginThreads      = "begin_threads"
-	threadsProgEndThreads        = "end_threads"
-	threadsProgOnCgroupAttach    = "on_cgroup_attach"
-	threadsProgOnContentionBegin = "on_contention_begin"
-	threadsProgOnContentionEnd   = "on_contention_end"
-	threadsProgOnSwitch          = "on_switch"
-	threadsProgOnWakeup          = "on_wakeup"
-	threadsProgOnWakeupNew       = "on_wakeup_new"
-	threadsVarClockOffset        = "clock_offset"
-	threadsVarEndedCount         = "ended_count"
-	threadsVarLost               = "lost"
-	threadsVarMovedIn            = "moved_in"
-	threadsVarWindowEnd          = "window_end"
-	threadsVarWindowId           = "window_id"
-	threadsVarWindowStart        = "window_start"
+	threadsMapCpuSlots              = "cpu_slots"
+	threadsMapEndedThreads          = "ended_threads"
+	threadsMapEndedTotals           = "ended_totals"
+	threadsMapHolders               = "holders"
+	threadsMapTargetCgroups         = "target_cgroups"
+	threadsMapTargetProcesses       = "target_processes"
+	threadsMapTheTarget             = "the_target"
+	threadsMapThreadStates          = "thread_states"
+	threadsProgBeginThreads         = "begin_threads"
+	threadsProgEndThreads           = "end_threads"
+	threadsProgOnCgroupAttach       = "on_cgroup_attach"
+	threadsProgOnContentionBegin    = "on_contention_begin"
+	threadsProgOnContentionEnd      = "on_contention_end"
+	threadsProgOnDirectReclaimBegin = "on_direct_reclaim_begin"
+	threadsProgOnDirectReclaimEnd   = "on_direct_reclaim_end"
+	threadsProgOnMemcgReclaimBegin  = "on_memcg_reclaim_begin"
+	threadsProgOnMemcgReclaimEnd    = "on_memcg_reclaim_end"
+	threadsProgOnSwitch             = "on_switch"
+	threadsProgOnWakeup             = "on_wakeup"
+	threadsProgOnWakeupNew          = "on_wakeup_new"
+	threadsVarClockOffset           = "clock_offset"
+	threadsVarEndedCount            = "ended_count"
+	threadsVarLost                  = "lost"
+	threadsVarMovedIn               = "moved_in"
+	threadsVarWindowEnd             = "window_end"
+	threadsVarWindowId              = "window_id"
+	threadsVarWindowStart           = "window_start"
 )
 
 // loadThreads returns the embedded CollectionSpec for threads.
@@ -137,14 +143,18 @@ type threadsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type threadsProgramSpecs struct {
-	BeginThreads      *ebpf.ProgramSpec `ebpf:"begin_threads"`
-	EndThreads        *ebpf.ProgramSpec `ebpf:"end_threads"`
-	OnCgroupAttach    *ebpf.ProgramSpec `ebpf:"on_cgroup_attach"`
-	OnContentionBegin *ebpf.ProgramSpec `ebpf:"on_contention_begin"`
-	OnContentionEnd   *ebpf.ProgramSpec `ebpf:"on_contention_end"`
-	OnSwitch          *ebpf.ProgramSpec `ebpf:"on_switch"`
-	OnWakeup          *ebpf.ProgramSpec `ebpf:"on_wakeup"`
-	OnWakeupNew       *ebpf.ProgramSpec `ebpf:"on_wakeup_new"`
+	BeginThreads         *ebpf.ProgramSpec `ebpf:"begin_threads"`
+	EndThreads           *ebpf.ProgramSpec `ebpf:"end_threads"`
+	OnCgroupAttach       *ebpf.ProgramSpec `ebpf:"on_cgroup_attach"`
+	OnContentionBegin    *ebpf.ProgramSpec `ebpf:"on_contention_begin"`
+	OnContentionEnd      *ebpf.ProgramSpec `ebpf:"on_contention_end"`
+	OnDirectReclaimBegin *ebpf.ProgramSpec `ebpf:"on_direct_reclaim_begin"`
+	OnDirectReclaimEnd   *ebpf.ProgramSpec `ebpf:"on_direct_reclaim_end"`
+	OnMemcgReclaimBegin  *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim_begin"`
+	OnMemcgReclaimEnd    *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim_end"`
+	OnSwitch             *ebpf.ProgramSpec `ebpf:"on_switch"`
+	OnWakeup             *ebpf.ProgramSpec `ebpf:"on_wakeup"`
+	OnWakeupNew          *ebpf.ProgramSpec `ebpf:"on_wakeup_new"`
 }
 
 // threadsMapSpecs contains maps before they are loaded into the kernel.
@@ -234,14 +244,18 @@ type threadsVariables struct {
 //
 // It can be passed to loadThreadsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type threadsPrograms struct {
-	BeginThreads      *ebpf.Program `ebpf:"begin_threads"`
-	EndThreads        *ebpf.Program `ebpf:"end_threads"`
-	OnCgroupAttach    *ebpf.Program `ebpf:"on_cgroup_attach"`
-	OnContentionBegin *ebpf.Program `ebpf:"on_contention_begin"`
-	OnContentionEnd   *ebpf.Program `ebpf:"on_contention_end"`
-	OnSwitch          *ebpf.Program `ebpf:"on_switch"`
-	OnWakeup          *ebpf.Program `ebpf:"on_wakeup"`
-	OnWakeupNew       *ebpf.Program `ebpf:"on_wakeup_new"`
+	BeginThreads         *ebpf.Program `ebpf:"begin_threads"`
+	EndThreads           *ebpf.Program `ebpf:"end_threads"`
+	OnCgroupAttach       *ebpf.Program `ebpf:"on_cgroup_attach"`
+	OnContentionBegin    *ebpf.Program `ebpf:"on_contention_begin"`
+	OnContentionEnd      *ebpf.Program `ebpf:"on_contention_end"`
+	OnDirectReclaimBegin *ebpf.Program `ebpf:"on_direct_reclaim_begin"`
+	OnDirectReclaimEnd   *ebpf.Program `ebpf:"on_direct_reclaim_end"`
+	OnMemcgReclaimBegin  *ebpf.Program `ebpf:"on_memcg_reclaim_begin"`
+	OnMemcgReclaimEnd    *ebpf.Program `ebpf:"on_memcg_reclaim_end"`
+	OnSwitch             *ebpf.Program `ebpf:"on_switch"`
+	OnWakeup             *ebpf.Program `ebpf:"on_wakeup"`
+	OnWakeupNew          *ebpf.Program `ebpf:"on_wakeup_new"`
 }
 
 func (p *threadsPrograms) Close() error {
@@ -251,6 +265,10 @@ func (p *threadsPrograms) Close() error {
 		p.OnCgroupAttach,
 		p.OnContentionBegin,
 		p.OnContentionEnd,
+		p.OnDirectReclaimBegin,
+		p.OnDirectReclaimEnd,
+		p.OnMemcgReclaimBegin,
+		p.OnMemcgReclaimEnd,
 		p.OnSwitch,
 		p.OnWakeup,
 		p.OnWakeupNew,

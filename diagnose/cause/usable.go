@@ -106,7 +106,7 @@ func clean(f facts) incident.Finding {
 		return fd
 	}
 	var parts []string
-	for _, s := range []incident.State{incident.OnCPU, incident.RunQueue, incident.Throttled, incident.IO, incident.KernelLock} {
+	for _, s := range []incident.State{incident.OnCPU, incident.RunQueue, incident.Throttled, incident.IO, incident.Reclaim, incident.KernelLock} {
 		parts = append(parts, fmt.Sprintf("%s %.0f%%", words[s], 100*f.share(f.state(s))))
 		fd.Evidence = append(fd.Evidence, f.cite(string(s))...)
 	}

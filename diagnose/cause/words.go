@@ -13,6 +13,7 @@ var words = map[incident.State]string{
 	incident.RunQueue:   "run queue",
 	incident.Throttled:  "throttled",
 	incident.IO:         "blocked on I/O",
+	incident.Reclaim:    "reclaiming memory",
 	incident.KernelLock: "blocked on kernel locks",
 }
 
