@@ -24,6 +24,7 @@ type serveCmd struct {
 	MaxAtOnce        int           `default:"4" help:"Measurements at once; one more is refused as busy (${default})."`
 	MaxWindow        time.Duration `default:"60s" help:"Longest window (${default})."`
 	CPUBudget        time.Duration `name:"cpu-budget" default:"2s" help:"CPU time that one measurement may take of this process (${default})."`
+	MemoryBudget     int64         `name:"memory-budget" default:"268435456" placeholder:"BYTES" help:"Memory that one measurement may take, its tables in the kernel included (${default})."`
 	ConnAge          time.Duration `default:"10m" help:"Connections older than this are ended gently, so that a rotated certificate applies (${default})."`
 	Grace            time.Duration `default:"10s" help:"How long a stop waits for measurements under way (${default})."`
 	LogLevel         slog.Level    `default:"info" help:"debug, info, warn or error (${default})."`
@@ -47,7 +48,7 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	o := agent.DefaultOptions()
-	o.MaxAtOnce, o.MaxWindow, o.Budget.CPU = c.MaxAtOnce, c.MaxWindow, c.CPUBudget
+	o.MaxAtOnce, o.MaxWindow, o.Budget = c.MaxAtOnce, c.MaxWindow, agent.Budget{CPU: c.CPUBudget, Memory: c.MemoryBudget}
 	o.CRISocket, o.NodeName, o.Version = c.CRISocket, c.NodeName, build.Of(version).Version
 	o.Logger, o.Registerer = logger, registry
 	a, err := agent.New(o)

@@ -153,6 +153,7 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 	if err != nil {
 		return incident.Measurement{}, unsupported(err)
 	}
+	meter.tables = probes.Memory()
 	w := window{node: node, proc: a.o.Proc, scope: s, request: r, probe: probes, meter: meter}
 	progress(Progress{Stage: Measuring, Message: fmt.Sprintf("measuring %s for %s", s.target, r.Window), Window: r.Window})
 	seen, err := w.run(ctx)
@@ -188,6 +189,12 @@ func (a *Agent) bounded(r Request) (Request, error) {
 	}
 	if r.Budget.CPU < 0 {
 		return r, refuse(ErrInvalid, "the CPU budget of %s is negative", r.Budget.CPU)
+	}
+	if r.Budget.Memory < 0 {
+		return r, refuse(ErrInvalid, "the memory budget of %d bytes is negative", r.Budget.Memory)
+	}
+	if r.Budget.Memory == 0 || r.Budget.Memory > a.o.Budget.Memory {
+		r.Budget.Memory = a.o.Budget.Memory
 	}
 	if r.Budget.CPU == 0 || r.Budget.CPU > a.o.Budget.CPU {
 		r.Budget.CPU = a.o.Budget.CPU

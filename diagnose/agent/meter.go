@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"runtime"
+	runtimemetrics "runtime/metrics"
 	"sync"
 	"time"
 
@@ -16,14 +17,17 @@ import (
 // spend inside the kernel is on the threads they interrupt and is not in it.
 type meter struct {
 	started time.Time
+	tables  int64 // bytes of the probes' tables in the kernel
+	heap    int64 // bytes of this process when it started
 
 	mu    sync.Mutex
 	ended time.Duration           // CPU time of threads that have left
 	open  map[int32]time.Duration // by clock: CPU time of the thread when it joined
+	most  int64                   // bytes, as far as memory was asked
 }
 
 func newMeter() *meter {
-	return &meter{started: time.Now(), open: map[int32]time.Duration{}}
+	return &meter{started: time.Now(), heap: resident(), open: map[int32]time.Duration{}}
 }
 
 // join binds the calling goroutine to its thread and counts it until leave.
@@ -72,6 +76,24 @@ func (m *meter) cpu() time.Duration {
 	return sum
 }
 
+// memory is the bytes in use now: the tables, and by how much this process has
+// grown. In a standalone kmend that is not this measurement's alone.
+func (m *meter) memory() int64 {
+	used := m.tables + max(0, resident()-m.heap)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.most = max(m.most, used)
+	return used
+}
+
+// resident is what the Go runtime has from the system and has not given back.
+func resident() int64 {
+	s := []runtimemetrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	runtimemetrics.Read(s)
+	return int64(s[0].Value.Uint64() - s[1].Value.Uint64())
+}
+
 func (m *meter) cost() incident.Cost {
-	return incident.Cost{CPUMS: ms(m.cpu()), WallMS: ms(time.Since(m.started))}
+	m.memory()
+	return incident.Cost{CPUMS: ms(m.cpu()), WallMS: ms(time.Since(m.started)), MemoryBytes: m.most}
 }

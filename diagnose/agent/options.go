@@ -40,7 +40,7 @@ func DefaultOptions() Options {
 	return Options{
 		MaxAtOnce: 4,
 		MaxWindow: time.Minute,
-		Budget:    Budget{CPU: 2 * time.Second},
+		Budget:    Budget{CPU: 2 * time.Second, Memory: 256 << 20},
 		Proc:      "/proc",
 		Logger:    slog.New(slog.DiscardHandler),
 	}
@@ -54,6 +54,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("MaxWindow is %s; allowed: %s to 10m", o.MaxWindow, minWindow)
 	case o.Budget.CPU < 10*time.Millisecond:
 		return fmt.Errorf("Budget.CPU is %s; allowed: 10ms and more", o.Budget.CPU)
+	case o.Budget.Memory < 1<<20:
+		return fmt.Errorf("Budget.Memory is %d bytes; allowed: 1048576 (1 MiB) and more", o.Budget.Memory)
 	case o.Proc == "":
 		return fmt.Errorf("Proc is empty; it is usually /proc")
 	case o.Logger == nil:

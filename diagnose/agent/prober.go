@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +19,8 @@ type prober interface {
 	// Measure measures one target at a time. An error is about the ledger; how
 	// the instruments fared is in their outcomes.
 	Measure(ctx context.Context, s subject, window time.Duration, m *meter) (threads.Result, []outcome, error)
+	// Memory is the bytes of its tables in the kernel.
+	Memory() int64
 	Close() error
 }
 
@@ -24,9 +29,11 @@ type kit struct {
 	members *probe.Members
 	ledger  *threads.Probe
 	parts   []part
+	bytes   int64
 }
 
 func openKit() (prober, error) {
+	before := tables()
 	o := threads.DefaultOptions()
 	members, err := probe.NewMembers(o.MaxGroups)
 	if err != nil {
@@ -41,7 +48,32 @@ func openKit() (prober, error) {
 		p.measurer, p.err = i.load(members)
 		k.parts = append(k.parts, p)
 	}
+	k.bytes = max(0, tables()-before)
 	return k, nil
+}
+
+func (k *kit) Memory() int64 { return k.bytes }
+
+// tables adds up the kernel memory of the BPF maps that this process holds, as
+// /proc/self/fdinfo has it. A map held twice counts twice, which none is for long.
+func tables() (sum int64) {
+	fds, err := os.ReadDir("/proc/self/fdinfo")
+	if err != nil {
+		return 0 // no /proc: the budget then only knows this process
+	}
+	for _, fd := range fds {
+		info, err := os.ReadFile("/proc/self/fdinfo/" + fd.Name())
+		if err != nil || !bytes.Contains(info, []byte("map_type:")) {
+			continue
+		}
+		for line := range strings.Lines(string(info)) {
+			var n int64
+			if c, _ := fmt.Sscanf(line, "memlock: %d", &n); c == 1 {
+				sum += n
+			}
+		}
+	}
+	return sum
 }
 
 func (k *kit) Measure(ctx context.Context, s subject, window time.Duration, m *meter) (r threads.Result, outcomes []outcome, err error) {

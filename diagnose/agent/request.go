@@ -50,7 +50,10 @@ type Request struct {
 // Budget is what one measurement may take from the node. The agent watches
 // itself and aborts over it.
 type Budget struct {
-	CPU time.Duration // CPU time of the agent, beside what the kernel spends in the probe
+	CPU time.Duration // CPU time of the agent, beside what the kernel spends in the probes
+	// Memory in bytes: the probes' tables in the kernel, and by how much this
+	// process has grown since the request came.
+	Memory int64
 }
 
 // Stage is where a measurement is.

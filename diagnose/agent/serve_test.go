@@ -36,7 +36,8 @@ func (f fakeProbe) Measure(ctx context.Context, _ subject, window time.Duration,
 	return threads.Result{Start: time.Now(), Window: window, Threads: []threads.Thread{th}, CPUs: 2}, nil, nil
 }
 
-func (fakeProbe) Close() error { return nil }
+func (fakeProbe) Memory() int64 { return 1 << 20 }
+func (fakeProbe) Close() error  { return nil }
 
 var self = Request{Target: incident.Target{PID: os.Getpid()}, Window: 500 * time.Millisecond}
 

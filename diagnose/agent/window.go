@@ -111,6 +111,10 @@ func (w window) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 				used.Milliseconds(), w.request.Budget.CPU.Milliseconds())})
 			return
 		}
+		if used := w.meter.memory(); used > w.request.Budget.Memory {
+			cancel(&errAborted{fmt.Sprintf("over its budget: %d MiB of memory used, %d MiB allowed", used>>20, w.request.Budget.Memory>>20)})
+			return
+		}
 		if why := w.gone(); why != "" {
 			cancel(&errAborted{why})
 			return

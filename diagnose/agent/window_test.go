@@ -246,3 +246,21 @@ func TestRefusals(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// What was spent is watched while it is spent.
+func TestOverItsMemoryBudget(t *testing.T) {
+	l := newLab(t)
+	dir := l.group("target", 1024, 0)
+	l.load([]string{dir}, "-mode", "sleep")
+	a := newAgent(t, nil)
+	r := Request{Target: incident.Target{Cgroup: dir}, Window: time.Second, Budget: Budget{Memory: 1}}
+	m := measure(t, a, r)
+	if len(m.Probes) == 0 || m.Probes[0].Status != incident.ProbeAborted || !strings.Contains(m.Probes[0].Reason, "MiB of memory used") {
+		t.Errorf("probes %+v, want aborted over the budget", m.Probes)
+	}
+	r.Budget.Memory = 0
+	m = measure(t, a, r)
+	if m.Probes[0].Status != incident.ProbeOK || m.Cost.MemoryBytes < 1<<20 {
+		t.Errorf("probes %+v, cost %+v; the tables alone are more than a MiB", m.Probes, m.Cost)
+	}
+}

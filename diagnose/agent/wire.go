@@ -26,7 +26,7 @@ func toWire(m incident.Measurement) *agentpb.Measurement {
 			}),
 		},
 		Probes: each(m.Probes, probeToWire),
-		Cost:   &agentpb.Cost{CpuMs: m.Cost.CPUMS, WallMs: m.Cost.WallMS},
+		Cost:   &agentpb.Cost{CpuMs: m.Cost.CPUMS, WallMs: m.Cost.WallMS, MemoryBytes: m.Cost.MemoryBytes},
 	}
 }
 
@@ -47,7 +47,7 @@ func fromWire(m *agentpb.Measurement) incident.Measurement {
 			}),
 		},
 		Probes: each(m.GetProbes(), probeFromWire),
-		Cost:   incident.Cost{CPUMS: m.GetCost().GetCpuMs(), WallMS: m.GetCost().GetWallMs()},
+		Cost:   incident.Cost{CPUMS: m.GetCost().GetCpuMs(), WallMS: m.GetCost().GetWallMs(), MemoryBytes: m.GetCost().GetMemoryBytes()},
 	}
 	if start := m.GetWindow().GetStart(); start.IsValid() {
 		out.Window.Start = start.AsTime()
@@ -84,7 +84,9 @@ func evidenceToWire(e incident.Evidence) *agentpb.Evidence {
 
 func evidenceFromWire(e *agentpb.Evidence) incident.Evidence {
 	return incident.Evidence{ID: e.GetId(), Probe: e.GetProbe(), Metric: e.GetMetric(), Subject: e.GetSubject(), Value: e.GetValue(), Unit: e.GetUnit(), Lost: e.GetLost(),
-		Stack: e.GetStack(), Histogram: each(e.GetHistogram(), func(b *agentpb.Bucket) incident.Bucket { return incident.Bucket{UpTo: b.GetUpTo(), Count: b.GetCount()} })}
+		Stack: e.GetStack(), Histogram: each(e.GetHistogram(), func(b *agentpb.Bucket) incident.Bucket {
+			return incident.Bucket{UpTo: b.GetUpTo(), Count: b.GetCount()}
+		})}
 }
 
 func probeToWire(p incident.ProbeStatus) *agentpb.ProbeStatus {
@@ -131,7 +133,7 @@ func capabilitiesFromWire(c *agentpb.CapabilitiesResponse) Capabilities {
 func requestToWire(r Request) *agentpb.DiagnoseRequest {
 	return &agentpb.DiagnoseRequest{
 		ApiVersion: APIVersion, Target: targetToWire(r.Target),
-		Window: durationpb.New(r.Window), Budget: &agentpb.Budget{Cpu: durationpb.New(r.Budget.CPU)},
+		Window: durationpb.New(r.Window), Budget: &agentpb.Budget{Cpu: durationpb.New(r.Budget.CPU), MemoryBytes: r.Budget.Memory},
 	}
 }
 
@@ -139,7 +141,7 @@ func requestFromWire(r *agentpb.DiagnoseRequest) Request {
 	return Request{
 		Target: targetFromWire(r.GetTarget()),
 		Window: r.GetWindow().AsDuration(),
-		Budget: Budget{CPU: r.GetBudget().GetCpu().AsDuration()},
+		Budget: Budget{CPU: r.GetBudget().GetCpu().AsDuration(), Memory: r.GetBudget().GetMemoryBytes()},
 	}
 }
 

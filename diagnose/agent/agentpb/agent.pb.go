@@ -333,6 +333,7 @@ func (*DiagnoseResponse_Measurement) isDiagnoseResponse_Event() {}
 type Budget struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cpu           *durationpb.Duration   `protobuf:"bytes,1,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,6 +373,13 @@ func (x *Budget) GetCpu() *durationpb.Duration {
 		return x.Cpu
 	}
 	return nil
+}
+
+func (x *Budget) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
 }
 
 type Progress struct {
@@ -1122,6 +1130,7 @@ type Cost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	CpuMs         float64                `protobuf:"fixed64,1,opt,name=cpu_ms,json=cpuMs,proto3" json:"cpu_ms,omitempty"`
 	WallMs        float64                `protobuf:"fixed64,2,opt,name=wall_ms,json=wallMs,proto3" json:"wall_ms,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,3,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1166,6 +1175,13 @@ func (x *Cost) GetCpuMs() float64 {
 func (x *Cost) GetWallMs() float64 {
 	if x != nil {
 		return x.WallMs
+	}
+	return 0
+}
+
+func (x *Cost) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
 	}
 	return 0
 }
@@ -1293,9 +1309,10 @@ const file_agent_proto_rawDesc = "" +
 	"apiVersion\x126\n" +
 	"\bprogress\x18\x02 \x01(\v2\x18.kmend.agent.v1.ProgressH\x00R\bprogress\x12?\n" +
 	"\vmeasurement\x18\x03 \x01(\v2\x1b.kmend.agent.v1.MeasurementH\x00R\vmeasurementB\a\n" +
-	"\x05event\"5\n" +
+	"\x05event\"X\n" +
 	"\x06Budget\x12+\n" +
-	"\x03cpu\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03cpu\"m\n" +
+	"\x03cpu\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03cpu\x12!\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\"m\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x121\n" +
@@ -1363,10 +1380,11 @@ const file_agent_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04lost\x18\x04 \x01(\x04R\x04lost\"6\n" +
+	"\x04lost\x18\x04 \x01(\x04R\x04lost\"Y\n" +
 	"\x04Cost\x12\x15\n" +
 	"\x06cpu_ms\x18\x01 \x01(\x01R\x05cpuMs\x12\x17\n" +
-	"\awall_ms\x18\x02 \x01(\x01R\x06wallMs\"\xdc\x02\n" +
+	"\awall_ms\x18\x02 \x01(\x01R\x06wallMs\x12!\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x03R\vmemoryBytes\"\xdc\x02\n" +
 	"\vMeasurement\x12.\n" +
 	"\x06target\x18\x01 \x01(\v2\x16.kmend.agent.v1.TargetR\x06target\x12(\n" +
 	"\x04node\x18\x02 \x01(\v2\x14.kmend.agent.v1.NodeR\x04node\x12.\n" +
