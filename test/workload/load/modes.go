@@ -20,8 +20,9 @@ const ExitEnv = "KMEND_WORKLOAD_EXIT"
 
 type worker struct {
 	Options
-	done <-chan struct{}
-	born atomic.Int64
+	done   <-chan struct{}
+	born   atomic.Int64
+	shared // of locks.go
 }
 
 // modes run on a locked thread each, until done.
@@ -33,13 +34,24 @@ var modes = map[string]func(*worker){
 	"fork":   (*worker).fork,
 	"mmap":   (*worker).mmap,
 	"io":     (*worker).io,
+
+	"write": (*worker).write, "pipe": (*worker).pipe, "dir": (*worker).dir,
+	"mutex": (*worker).contend, "queue": (*worker).queue, "chain": (*worker).chain,
+	"barrier": (*worker).barrier, "pingpong": (*worker).pingpong,
 }
 
 // Modes lists the modes by name.
 func Modes() []string { return slices.Sorted(maps.Keys(modes)) }
 
-// waits reports whether the threads block where nothing wakes them.
-func (w *worker) waits() bool { return w.Mode == "futex" || w.Mode == "sleep" }
+// waits reports whether the threads block where nothing wakes them, or only
+// another thread that may have ended.
+func (w *worker) waits() bool {
+	switch w.Mode {
+	case "futex", "sleep", "pipe", "mutex", "queue", "chain", "barrier", "pingpong":
+		return true
+	}
+	return false
+}
 
 func (w *worker) stopped() bool {
 	select {
