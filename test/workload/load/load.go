@@ -26,16 +26,17 @@ import (
 type Options struct {
 	Mode     string        // one of Modes
 	Threads  int           // locked OS threads, 1 to 1024
-	On, Off  time.Duration // bursty: busy for On, asleep for Off
+	On, Off  time.Duration // bursty: busy for On, asleep for Off; fsync, hog: asleep for Off after each
 	Duration time.Duration // 0: until ctx ends
 	Cgroups  []string      // directories to move into before any load is made
 	CPUs     []int         // pin to these; empty: anywhere
-	Dir      string        // io: on which file system
+	Dir      string        // io, fsync, mapped: on which file system
+	MB       int           // hog, mapped: how much, all threads together
 }
 
 // DefaultOptions burns one CPU until stopped.
 func DefaultOptions() Options {
-	return Options{Mode: "burn", Threads: 1, On: 10 * time.Millisecond, Off: 10 * time.Millisecond, Dir: os.TempDir()}
+	return Options{Mode: "burn", Threads: 1, On: 10 * time.Millisecond, Off: 10 * time.Millisecond, Dir: os.TempDir(), MB: 64}
 }
 
 // Summary is what was done, printed as one line of JSON at the end.
@@ -44,8 +45,10 @@ type Summary struct {
 	PID       int     `json:"pid"`
 	Threads   int     `json:"threads"`
 	ElapsedMS float64 `json:"elapsed_ms"`
-	CPUMS     float64 `json:"cpu_ms"`         // user and system time of this process and its children, since it was in its cgroups
-	Born      int64   `json:"born,omitempty"` // fork: threads and processes that came and went
+	CPUMS     float64 `json:"cpu_ms"`              // user and system time of this process and its children, since it was in its cgroups
+	Ops       int64   `json:"ops,omitempty"`       // fsync, hog, mapped: how often it was done,
+	WaitedMS  float64 `json:"waited_ms,omitempty"` // and how long it took, summed over threads
+	Born      int64   `json:"born,omitempty"`      // fork: threads and processes that came and went
 }
 
 func (o Options) validate() error {
@@ -54,6 +57,9 @@ func (o Options) validate() error {
 	}
 	if o.Threads < 1 || o.Threads > 1024 {
 		return fmt.Errorf("threads is %d, allowed are 1 to 1024", o.Threads)
+	}
+	if o.MB < 1 || o.MB > 1<<16 {
+		return fmt.Errorf("mb is %d, allowed are 1 to %d", o.MB, 1<<16)
 	}
 	if o.On <= 0 || o.Off <= 0 {
 		return fmt.Errorf("on is %v and off is %v, both must be more than 0", o.On, o.Off)
@@ -96,7 +102,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 		down.Wait()
 	}
 	return json.NewEncoder(out).Encode(Summary{
-		Mode: o.Mode, PID: os.Getpid(), Threads: o.Threads, Born: w.born.Load(),
+		Mode: o.Mode, PID: os.Getpid(), Threads: o.Threads, Born: w.born.Load(), Ops: w.ops.Load(), WaitedMS: float64(w.waited.Load()) / 1e6,
 		ElapsedMS: float64(time.Since(started)) / 1e6, CPUMS: cpuMS() - before,
 	})
 }

@@ -38,9 +38,10 @@ func parse(args []string, stderr io.Writer) (Options, error) {
 	fs.StringVar(&o.Mode, "mode", o.Mode, "what the threads do: "+strings.Join(Modes(), ", "))
 	fs.IntVar(&o.Threads, "threads", o.Threads, "number of threads")
 	fs.DurationVar(&o.On, "on", o.On, "bursty: time busy")
-	fs.DurationVar(&o.Off, "off", o.Off, "bursty: time asleep")
+	fs.DurationVar(&o.Off, "off", o.Off, "bursty, fsync, hog: time asleep")
 	fs.DurationVar(&o.Duration, "duration", o.Duration, "end after this long; 0: at SIGTERM")
-	fs.StringVar(&o.Dir, "dir", o.Dir, "io: write to the file system of this directory")
+	fs.StringVar(&o.Dir, "dir", o.Dir, "io, fsync, mapped: use the file system of this directory")
+	fs.IntVar(&o.MB, "mb", o.MB, "hog, mapped: how many MB, all threads together")
 	fs.Func("cgroup", "move into this cgroup directory first; may be repeated", func(dir string) error {
 		o.Cgroups = append(o.Cgroups, dir)
 		return nil

@@ -20,9 +20,10 @@ const ExitEnv = "KMEND_WORKLOAD_EXIT"
 
 type worker struct {
 	Options
-	done   <-chan struct{}
-	born   atomic.Int64
-	shared // of locks.go
+	done              <-chan struct{}
+	born              atomic.Int64
+	ops, waited, sink atomic.Int64 // of timed: how often, and in ns
+	shared                         // of locks.go
 }
 
 // modes run on a locked thread each, until done.
@@ -38,6 +39,9 @@ var modes = map[string]func(*worker){
 	"write": (*worker).write, "pipe": (*worker).pipe, "dir": (*worker).dir,
 	"mutex": (*worker).contend, "queue": (*worker).queue, "chain": (*worker).chain,
 	"barrier": (*worker).barrier, "pingpong": (*worker).pingpong,
+	"fsync":  (*worker).fsync,
+	"hog":    (*worker).hog,
+	"mapped": (*worker).mapped,
 }
 
 // Modes lists the modes by name.
