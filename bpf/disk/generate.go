@@ -1,0 +1,5 @@
+package disk
+
+// See bpf/threads/generate.go.
+//
+//go:generate go tool bpf2go -target bpfel -cflags "-O2 -g -mcpu=v3 -Wall -Werror -I../include" -type pending -type share -type totals disk disk.bpf.c
