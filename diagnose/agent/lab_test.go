@@ -25,6 +25,10 @@ type lab struct {
 	root string // directory of this test in the cpu hierarchy
 }
 
+// heavy is twenty times the weight of the rest of the machine: much more starves
+// the kernel's own threads, RCU among them, and then attaching takes minutes.
+const heavy = 20480
+
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -46,7 +50,7 @@ func newLab(t *testing.T) *lab {
 		l.write(cpu.Dir, "cgroup.subtree_control", "+cpu")
 	}
 	l.root = l.make(filepath.Join(cpu.Dir, fmt.Sprintf("kmend-agent-%d", os.Getpid())))
-	l.weight(l.root, 262144)
+	l.weight(l.root, heavy)
 	l.joinIn()
 	return l
 }
@@ -55,7 +59,7 @@ func newLab(t *testing.T) *lab {
 // not starve beside it.
 func (l *lab) joinIn() {
 	self := l.make(l.root + "-agent")
-	l.weight(self, 262144)
+	l.weight(self, heavy)
 	pid := strconv.Itoa(os.Getpid())
 	l.write(self, "cgroup.procs", pid)
 	l.t.Cleanup(func() { l.write(l.cpu.Dir, "cgroup.procs", pid) })

@@ -32,9 +32,13 @@ type kit struct {
 	bytes   int64
 }
 
-func openKit() (prober, error) {
+func openKit() (prober, error) { return openKitFor(threads.DefaultOptions().MaxGroups) }
+
+// openKitFor bounds the cgroups of a target.
+func openKitFor(groups int) (prober, error) {
 	before := tables()
 	o := threads.DefaultOptions()
+	o.MaxGroups = groups
 	members, err := probe.NewMembers(o.MaxGroups)
 	if err != nil {
 		return nil, err

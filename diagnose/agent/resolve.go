@@ -17,6 +17,7 @@ import (
 type scope struct {
 	target incident.Target // with what was looked up filled in
 	what   probe.Target
+	born   uint64 // of a process: its number may become another's
 	key    string // one measurement at a time for each
 }
 
@@ -33,7 +34,11 @@ func (a *Agent) resolve(ctx context.Context, n *cgroups.Node, t incident.Target)
 		// What is acted on is the group it is in now: the number may be another
 		// process's by then, and another alert may name the group itself.
 		t.Cgroup, _ = n.Group(t.PID)
-		return scope{t, probe.Target{PIDs: []int{t.PID}}, "pid " + strconv.Itoa(t.PID)}, nil
+		born, err := n.Born(t.PID)
+		if err != nil {
+			return scope{}, classify(err)
+		}
+		return scope{t, probe.Target{PIDs: []int{t.PID}}, born, "pid " + strconv.Itoa(t.PID)}, nil
 	case t.Cgroup != "":
 		dir, err = n.Dir(t.Cgroup)
 	case t.Pod != "" || t.PodUID != "":
@@ -47,7 +52,7 @@ func (a *Agent) resolve(ctx context.Context, n *cgroups.Node, t incident.Target)
 		return scope{}, classify(err)
 	}
 	t.Cgroup = dir
-	return scope{t, probe.Target{Cgroups: []string{dir}}, "cgroup " + dir}, nil
+	return scope{target: t, what: probe.Target{Cgroups: []string{dir}}, key: "cgroup " + dir}, nil
 }
 
 // pod looks up what the target does not say: the UID of a pod known by name, the

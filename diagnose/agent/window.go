@@ -71,6 +71,10 @@ func (w window) run(ctx context.Context) (seen, error) {
 		}
 		return seen{}, err
 	}
+	if why := w.gone(); why != "" { // after the watch's last look
+		s.aborted = &errAborted{why}
+		return s, nil
+	}
 	if s.cgroup == nil {
 		s.after, s.cgroup = w.node.Quotas(groups)
 	}
@@ -131,6 +135,9 @@ func (w window) gone() string {
 	for _, pid := range w.scope.what.PIDs {
 		if err := w.node.Process(pid); errors.Is(err, cgroups.ErrNotFound) {
 			return fmt.Sprintf("the target is gone: process %d ended during the window", pid)
+		}
+		if born, err := w.node.Born(pid); err == nil && born != w.scope.born {
+			return fmt.Sprintf("the target is gone: process %d ended during the window, and its number is another's now", pid)
 		}
 	}
 	return ""

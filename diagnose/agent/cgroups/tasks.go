@@ -1,6 +1,7 @@
 package cgroups
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -145,6 +146,24 @@ func (n *Node) Process(pid int) error {
 		}
 	}
 	return nil
+}
+
+// Born is when process pid started, in the kernel's ticks since boot: with pid it
+// names one process for ever.
+func (n *Node) Born(pid int) (ticks uint64, err error) {
+	b, err := os.ReadFile(filepath.Join(n.proc, strconv.Itoa(pid), "stat"))
+	if gone(err) {
+		return 0, missing("process %d does not exist on this node", pid)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading process %d: %w", pid, err)
+	}
+	// The name may hold anything, parentheses too; starttime is the 20th field after it.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("reading process %d: its stat has %d fields after the name, want 20 and more", pid, len(fields))
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
 }
 
 // Names maps the ids (inode numbers) of the cpu hierarchy's groups to their paths.
