@@ -10,11 +10,9 @@
 package symbols
 
 import (
-	"context"
 	"fmt"
+	"sync"
 	"time"
-
-	"github.com/kmend/kmend/bpf/stack"
 )
 
 // Kind is what sort of code a frame is in.
@@ -112,6 +110,15 @@ func (o Options) validate() error {
 // concurrent use; calls run one after the other.
 type Symbolizer struct {
 	o Options
+
+	mu         sync.Mutex
+	calls      uint64
+	notes      []string // of the call under way
+	cache      map[fileKey]*file
+	early      map[int]*process // by Prefetch
+	kernel     *kernel
+	kernelErr  error
+	kernelRead time.Time
 }
 
 // New makes a Symbolizer. It reads nothing yet.
@@ -119,31 +126,5 @@ func New(o Options) (*Symbolizer, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return &Symbolizer{o: o}, nil
+	return &Symbolizer{o: o, cache: map[fileKey]*file{}, early: map[int]*process{}}, nil
 }
-
-// Close lets go of every file.
-func (s *Symbolizer) Close() error { return nil }
-
-// Prefetch reads what a process maps, so that its stacks can be named also when it
-// has ended until then. Errors are not reported: they are Resolve's notes.
-func (s *Symbolizer) Prefetch(pids ...int) {}
-
-// Resolve walks and names stacks, each process's in one go. It never fails: what
-// cannot be named is an address, and a note says why. When ctx ends the rest stays
-// unnamed.
-func (s *Symbolizer) Resolve(ctx context.Context, stacks []stack.Stack) Result {
-	r := Result{Stacks: make([]Stack, len(stacks))}
-	for i, st := range stacks {
-		r.Stacks[i] = Stack{PID: st.PID, TID: st.TID}
-	}
-	return r
-}
-
-// KernelName is the function at an address of the kernel and the offset in it. ok is
-// false where there is none or addresses are hidden (kernel.kptr_restrict); then
-// KernelError says why.
-func (s *Symbolizer) KernelName(addr uint64) (f Frame, ok bool) { return Frame{}, false }
-
-// KernelError is nil, or why the kernel's symbols cannot be read and what to do.
-func (s *Symbolizer) KernelError() error { return nil }
