@@ -1,0 +1,79 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/kmend/kmend/bpf/probe"
+	"golang.org/x/sys/unix"
+)
+
+// Probe is the loaded program, detached outside of a window.
+type Probe struct {
+	objs   tcpObjects
+	busy   chan struct{} // holds a token while a window is open or after Close
+	window uint32        // number of the last one
+	closed bool
+}
+
+// Supported is nil or a *probe.UnsupportedError.
+func Supported() error {
+	return probe.Supported("tcp", "inet_sock_set_state", "tcp_probe", "tcp_retransmit_skb", "tcp_retransmit_synack")
+}
+
+// Load verifies and loads the programs and maps; nothing is attached yet. The
+// probe measures whom members holds. The error may be a *probe.UnsupportedError.
+func Load(o Options, members *probe.Members) (*Probe, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	spec, err := loadTcp()
+	if err != nil {
+		return nil, fmt.Errorf("reading the probe's object: %w", err)
+	}
+	tick, err := tick()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		spec.Variables[tcpVarTickNs].Set(uint64(tick)),
+		spec.Variables[tcpVarMaxSockets].Set(uint32(o.MaxConnections)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("setting the probe's sizes: %w", err)
+	}
+	spec.Maps[tcpMapClosedPeers].MaxEntries = uint32(o.MaxPeers)
+	spec.Maps[tcpMapListeners].MaxEntries = uint32(o.MaxPorts)
+	p := &Probe{busy: make(chan struct{}, 1)}
+	if err := members.Load(spec, &p.objs, "tcp"); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// tick is how long a jiffy is: the coarse clocks advance once in one.
+func tick() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
+		return 0, fmt.Errorf("reading the length of a jiffy: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// Close unloads everything. It waits for a Measure that runs. Closing twice is
+// harmless.
+func (p *Probe) Close() error {
+	p.busy <- struct{}{}
+	defer func() { <-p.busy }()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	return p.objs.Close()
+}
+
+func (p *Probe) programs() []*ebpf.Program {
+	return []*ebpf.Program{p.objs.OnState, p.objs.OnRetransmit, p.objs.OnSynack, p.objs.OnSegment}
+}
