@@ -32,8 +32,16 @@ func state(c incident.Cause) incident.State {
 		return incident.Throttled
 	case incident.CPUSaturated:
 		return incident.RunQueue
-	case incident.CPUBusy:
+	case incident.CPUBusy, incident.CPUSteal:
 		return incident.OnCPU
+	case incident.DiskLatency:
+		return incident.IO
+	case incident.MemReclaim:
+		return incident.Reclaim
+	case incident.LockKernel:
+		return incident.KernelLock
+	case incident.LockUser:
+		return incident.UserLock
 	}
 	return ""
 }
@@ -89,13 +97,45 @@ func (p *page) finding(label string, d incident.Diagnosis, f incident.Finding) {
 	p.field(label, 0, bold(f.Message))
 	p.field("", 0, facts...)
 	var cited []string
+	var details []incident.Evidence
 	for _, id := range f.Evidence {
 		if i := slices.IndexFunc(d.Evidence, func(e incident.Evidence) bool { return e.ID == id }); i >= 0 {
-			cited = append(cited, evidence(d.Evidence[i]))
+			e := d.Evidence[i]
+			cited = append(cited, evidence(e))
+			if len(e.Stack)+len(e.Histogram) > 0 {
+				details = append(details, e)
+			}
 		}
 	}
 	if cited != nil {
 		p.field("Evidence", 6, dim(strings.Join(cited, " · ")))
+	}
+	for _, e := range details[:min(len(details), shown)] {
+		p.detail(e)
+	}
+}
+
+// frames is how many of a stack's innermost functions are shown.
+const frames = 8
+
+// detail writes where in the code a piece of evidence was measured, and how its
+// single measurements are spread.
+func (p *page) detail(e incident.Evidence) {
+	if len(e.Stack) > 0 {
+		text := strings.Join(e.Stack[:min(len(e.Stack), frames)], " ← ")
+		if more := len(e.Stack) - frames; more > 0 {
+			text += fmt.Sprintf(" ← and %d more", more)
+		}
+		p.field("Stack", 4, plain(e.ID+" "), dim(text))
+	}
+	var parts []string
+	for _, b := range e.Histogram {
+		if b.Count > 0 {
+			parts = append(parts, fmt.Sprintf("%d up to %s", b.Count, number(b.UpTo)))
+		}
+	}
+	if parts != nil {
+		p.field("Spread", 2, plain(e.ID+" "), dim(strings.Join(parts, " · ")+" "+e.Unit))
 	}
 }
 
@@ -127,6 +167,8 @@ func (p *page) ledger(d incident.Diagnosis, cause incident.Cause) {
 		v := l.States[s]
 		label, figure := "  "+pad(string(s), name), padLeft(ms(v), 10)
 		switch share := v / max(total, 1e-9); {
+		case idle(s) && cause != "" && s == state(cause):
+			p.line(in(red.bold(), label+pad("", room)+figure+padLeft("idle", 6)+" ◀"))
 		case idle(s):
 			p.line(dim(label+pad("", room)+figure), dim(padLeft("idle", 6)))
 		case v == 0:
@@ -223,5 +265,12 @@ func (p *page) trouble(d incident.Diagnosis) {
 			text += fmt.Sprintf(" (%d events lost)", probe.Lost)
 		}
 		p.field("Probe", 3, in(yellow, text))
+	}
+	if len(d.NotMeasured) > 0 {
+		names := make([]string, len(d.NotMeasured))
+		for i, c := range d.NotMeasured {
+			names[i] = string(c)
+		}
+		p.field("Unmeasured", 3, in(yellow, strings.Join(names, ", ")))
 	}
 }
