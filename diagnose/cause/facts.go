@@ -32,6 +32,7 @@ type limit struct {
 }
 
 func read(m incident.Measurement) facts {
+	m.Evidence = sound(m)
 	f := facts{m: m, window: m.Window.Seconds * 1000}
 	f.active = activeOf(m.Ledger.States)
 	f.base = f.active + f.labelled()

@@ -79,11 +79,23 @@ func unusable(m incident.Measurement, f facts) string {
 		return fmt.Sprintf("the ledger does not add up: %.0f of %.0f ms", total, wall)
 	}
 	for _, e := range m.Evidence {
-		if e.Lost > 0 {
+		if e.Lost > 0 && ledger(e.Probe) {
 			return fmt.Sprintf("the probe %s lost %d events", e.Probe, e.Lost)
 		}
 	}
 	return ""
+}
+
+// ledger reports whether everything rests on a probe. Without one of the others
+// only its own causes are not measured.
+func ledger(probe string) bool { return probe == "threads" || probe == "cgroup" }
+
+// sound is the evidence that something may be concluded from: a probe that was
+// stopped or that lost events has seen a part, and nobody knows which.
+func sound(m incident.Measurement) []incident.Evidence {
+	return slices.DeleteFunc(slices.Clone(m.Evidence), func(e incident.Evidence) bool {
+		return !ledger(e.Probe) && (e.Lost > 0 || !worked(m, e.Probe))
+	})
 }
 
 func probeTrouble(p incident.ProbeStatus) string {
