@@ -1,0 +1,54 @@
+package main
+
+import "time"
+
+// cacheTrial has readers of more files than the group's memory holds.
+func cacheTrial(name string, limitMB, dataMB int, line func(b *bed, file string) []string) trial {
+	return trial{name: "cache/" + name, expect: reclaim, make: func(b *bed) fault {
+		g := b.group("a").memory(limitMB)
+		file := b.data("", dataMB)
+		g.victim(spawn{}, line(b, file))
+		return fault{target: g, settle: 2 * time.Second, proof: []meter{limitHits(g, 100)}}
+	}}
+}
+
+// killTrial has children that grow over the group's memory and are killed.
+func killTrial(name string, limitMB int, least float64, line func(*bed) []string) trial {
+	return trial{name: "killed/" + name, expect: oom, make: func(b *bed) fault {
+		g := b.group("a").memory(limitMB)
+		g.victim(spawn{}, line(b))
+		return fault{target: g, proof: []meter{ooms(g, least)}, settle: 300 * time.Millisecond}
+	}}
+}
+
+func memoryTrials() []trial {
+	files := func(args ...string) func(*bed, string) []string {
+		return func(b *bed, file string) []string {
+			return b.c("files", append([]string{kv("file", file)}, args...)...)
+		}
+	}
+	grow := func(args ...string) func(*bed) []string {
+		return func(b *bed) []string { return b.c("grow", args...) }
+	}
+	return []trial{
+		cacheTrial("c, just over", 40, 200, files("mb=200", "on=1000")),
+		cacheTrial("c, strong", 24, 300, files("mb=300", "threads=2")),
+		cacheTrial("c, mapped files, 3 threads", 32, 300, files("mb=300", "kind=map", "threads=3")),
+		cacheTrial("c, 4 processes", 32, 300, files("mb=300", "procs=4", "off=500")),
+		cacheTrial("c, bursty", 24, 300, files("mb=300", "kb=4096", "threads=2", "off=20000")),
+		cacheTrial("python", 40, 300, func(b *bed, file string) []string { return b.python("files", kv("file", file), "threads=2") }),
+
+		killTrial("c, once", 60, 1, grow("mb=300", "wait=1200000", "pace=1000", "gap=60000000")),
+		killTrial("c, again and again", 60, 3, grow("mb=300", "pace=1000", "gap=200000")),
+		killTrial("c, quickly", 40, 6, grow("mb=300", "pace=0", "gap=100000")),
+		killTrial("python", 60, 1, func(b *bed) []string { return b.python("grow", "mb=300", "gap=300000") }),
+		// A heap that may grow over the container's memory.
+		{name: "killed/java, a heap over the limit", expect: oom, make: func(b *bed) fault {
+			g := b.group("a").memory(120)
+			java := b.java([]string{"-XX:+UseSerialGC", "-Xms32m", "-Xmx900m"}, "heap", "live=600", "threads=1")
+			sh := b.program("sh", "apt-get install dash")
+			g.start(spawn{}, append([]string{sh, "-c", `while :; do "$@"; sleep 0.2; done`, "sh"}, java...)...)
+			return fault{target: g, proof: []meter{ooms(g, 1)}, settle: 2 * time.Second}
+		}},
+	}
+}

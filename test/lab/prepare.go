@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// prepare builds the victims into dir, from the repository that it runs in.
+func prepare(ctx context.Context, dir string, log io.Writer) error {
+	source, err := filepath.Abs("test/lab/victims")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(source); err != nil {
+		return fmt.Errorf("building the victims: run it in the top folder of the repository: %w", err)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	t := tools{victims: dir}
+	run := func(args ...string) error {
+		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("building the victims: %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+		}
+		return nil
+	}
+	return errors.Join(
+		each(source, "c/*.c", func(name, file string) error {
+			dir := t.folder("c", name)
+			return errors.Join(os.MkdirAll(dir, 0o755),
+				run("gcc", "-O1", "-g", "-fno-omit-frame-pointer", "-pthread", "-o", filepath.Join(dir, "app"), file, "-Wl,--as-needed", "-lsqlite3"))
+		}),
+		each(source, "go/*", func(name, file string) error {
+			return run("go", "build", "-buildvcs=false", "-o", filepath.Join(t.folder("go", name), "app"), file)
+		}),
+		each(source, "python/*.py", func(name, file string) error {
+			dir := t.folder("python", name)
+			return errors.Join(os.MkdirAll(dir, 0o755), copyFile(file, filepath.Join(dir, "main.py")),
+				copyFile(filepath.Join(source, "python/app.py"), filepath.Join(dir, "app.py")))
+		}),
+		each(source, "java/*/Main.java", func(_, file string) error {
+			name := filepath.Base(filepath.Dir(file))
+			return run("javac", "-d", t.folder("java", name), filepath.Join(source, "java/App.java"), file)
+		}),
+		packages(ctx, dir, log),
+	)
+}
+
+// packages puts the servers that no machine has by accident beside the victims.
+// PostgreSQL and Java are installed, or not there; a few hundred megabytes.
+func packages(ctx context.Context, dir string, log io.Writer) error {
+	for _, p := range []struct{ program, pkg string }{{"redis-server", "redis-server"}, {"redis-benchmark", "redis-tools"}} {
+		if _, err := exec.LookPath(p.program); err == nil {
+			continue
+		}
+		cmd := exec.CommandContext(ctx, "test/setup/debs", p.pkg)
+		cmd.Stderr = log
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("fetching %s: %w", p.pkg, err)
+		}
+		to := filepath.Join(dir, "debs", p.pkg)
+		if err := os.RemoveAll(to); err != nil {
+			return err
+		}
+		if err := os.CopyFS(to, os.DirFS(strings.TrimSpace(string(out)))); err != nil && !errors.Is(err, fs.ErrInvalid) {
+			return fmt.Errorf("copying %s: %w", p.pkg, err)
+		}
+	}
+	return nil
+}
+
+func each(source, pattern string, f func(name, file string) error) error {
+	files, err := filepath.Glob(filepath.Join(source, pattern))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+		errs = append(errs, f(name, file))
+	}
+	return errors.Join(errs...)
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o644)
+}
