@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One cell a task group, found by the number that the kernel gives its cpu
+ * controller's state: the smallest that is free, so the numbers stay dense and an
+ * array can hold them. A number is given again when its group is gone; the serial
+ * number, which is not, says whose the cell is.
+ *
+ * Counters only grow while a group has the cell. User space reads the array
+ * through its mapping once a second and takes differences.
+ */
+#pragma once
+
+/* What is recorded of the ledger, in the order of recorder.States(). */
+enum recorded { REC_ON_CPU, REC_RUN_QUEUE, REC_THROTTLED, REC_IO, REC_RECLAIM, REC_KERNEL_LOCK, NUM_RECORDED };
+
+enum { SERIAL_FREE = 0, MAX_DEPTH = 16, ROOT_CELL = 1 };
+#define SERIAL_TAKEN (~0ull)
+#define NO_QUOTA (~0ull)
+
+struct cell {
+	__u64 serial; /* of the group that has it; SERIAL_TAKEN while it changes hands */
+	__u64 limited; /* the group or one above it has a quota */
+	__u64 ns[NUM_RECORDED]; /* what every switch needs is in the first 64 bytes */
+	__u64 switches;
+	__u64 threads; /* threads that were active for 20 ms and more in this second, added up over seconds */
+	__u64 reclaims;
+	__u64 ooms;
+	__u64 requests;    /* to block devices, by its threads */
+	__u64 retransmits; /* TCP segments, of its sockets; 0 where the kernel does not know whose they are */
+	__u64 quota;       /* cfs_bandwidth, as last read by sample_groups */
+	__u64 period;
+	__u64 periods;
+	__u64 throttled_periods;
+	__u64 throttled_ns;
+	__u64 cgroup; /* kernfs id of its directory */
+	__u64 group;  /* its task_group, 0 once that is gone; only for sample_groups */
+	__u64 pad[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 4096);
+	__type(key, __u32);
+	__type(value, struct cell);
+} cells SEC(".maps");
+
+volatile __u32 highest; /* number of a cell that is in use */
+volatile __u64 no_cell; /* switches of groups whose number is past the array's end */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct cgroup_subsys_state___recorder {
+	struct cgroup *cgroup;
+	int id;
+	__u64 serial_nr;
+};
+
+struct cfs_bandwidth {
+	__u64 period;
+	__u64 quota;
+	int nr_periods;
+	int nr_throttled;
+	__u64 throttled_time;
+};
+
+struct task_group___recorder {
+	struct cgroup_subsys_state___recorder css;
+	struct task_group___recorder *parent;
+	struct cfs_bandwidth cfs_bandwidth;
+};
+
+#pragma clang attribute pop
+
+static __always_inline struct cell *cell_at(__u32 i)
+{
+	return bpf_map_lookup_elem(&cells, &i);
+}
+
+static __always_inline bool has_quota(struct task_group___recorder *tg)
+{
+	return BPF_CORE_READ(tg, cfs_bandwidth.quota) != NO_QUOTA;
+}
+
+/* One of the groups from tg up has a quota. tg may be gone: its memory is read safely. */
+static __always_inline bool is_limited(struct task_group___recorder *tg)
+{
+	if (!bpf_core_field_exists(tg->cfs_bandwidth))
+		return false;
+	for (int i = 0; i < MAX_DEPTH && tg; i++) {
+		if (has_quota(tg))
+			return true;
+		tg = BPF_CORE_READ(tg, parent);
+	}
+	return false;
+}
+
+/*
+ * Gives a cell to its new group. Whoever comes meanwhile adds to the old counts
+ * or is zeroed away: some microseconds of a group that has just been made.
+ */
+static __always_inline void claim(struct cell *c, struct task_group___recorder *tg, __u32 id)
+{
+	__u64 was = c->serial, serial = BPF_CORE_READ(tg, css.serial_nr);
+
+	if (was == SERIAL_TAKEN || __sync_val_compare_and_swap(&c->serial, was, SERIAL_TAKEN) != was)
+		return;
+	__builtin_memset(&c->ns, 0, sizeof(*c) - __builtin_offsetof(struct cell, ns));
+	c->cgroup = BPF_CORE_READ(tg, css.cgroup, kn, id);
+	c->group = (__u64)tg;
+	c->limited = is_limited(tg);
+	c->quota = NO_QUOTA;
+	if (id > highest)
+		highest = id;
+	__sync_lock_test_and_set(&c->serial, serial);
+}
+
+/* The groups above, whose quotas hold it back and which may have no thread. */
+static __noinline int claim_parents(struct task_group___recorder *tg)
+{
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		struct cell *c;
+		__u32 id;
+
+		tg = BPF_CORE_READ(tg, parent);
+		if (!tg)
+			break;
+		id = BPF_CORE_READ(tg, css.id);
+		c = cell_at(id);
+		if (c && c->serial != BPF_CORE_READ(tg, css.serial_nr))
+			claim(c, tg, id);
+	}
+	return 0;
+}
+
+/* The cell of the group that p is scheduled in. An autogroup stands for the root. */
+static __always_inline struct cell *cell_of(struct task_struct *p, __u32 *number)
+{
+	struct task_group___recorder *tg = (void *)p->sched_task_group;
+	__u32 id = tg->css.id;
+	struct cell *c;
+
+	*number = id;
+	if (!id) {
+		*number = ROOT_CELL;
+		return cell_at(ROOT_CELL);
+	}
+	c = cell_at(id);
+	if (!c) {
+		no_cell++;
+		*number = 0;
+		return cell_at(0);
+	}
+	if (c->serial != tg->css.serial_nr) {
+		claim(c, tg, id);
+		claim_parents(tg);
+	}
+	return c;
+}
+
+#define count(field, n) __sync_fetch_and_add(&(field), n)

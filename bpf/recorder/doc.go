@@ -1,0 +1,72 @@
+// Package recorder is the probe of the flight recorder: for every task group of
+// the node, how long its threads were in each active state of the ledger and some
+// counters, added up in the kernel all the time and read once a second.
+//
+// It is beside the flow: diagnose/agent/recorder keeps what it reads, so that
+// diagnose/agent can answer for a window in the past. Unlike the other probes it
+// stays attached; it costs each switch of the node some tens of nanoseconds.
+package recorder
+
+import "time"
+
+// NumStates is the number of recorded states: on_cpu, run_queue, throttled, io,
+// reclaim and kernel_lock, in this order. User locks and other sleep are not
+// recorded: a thread that waits for work is in them nearly all the time.
+const NumStates = 6
+
+// Indexes of Delta.NS.
+const (
+	OnCPU = iota
+	RunQueue
+	Throttled
+	IO
+	Reclaim
+	KernelLock
+)
+
+// Delta is what one task group did between two reads. Waits that ended are in it
+// as a whole, those of more than a second in Sample.Long.
+type Delta struct {
+	Cgroup uint64            // inode of its directory in the cpu controller's hierarchy; 1 is the root, 0 the groups beyond Options.MaxGroups
+	NS     [NumStates]uint64 // summed over threads; kernel threads count for OnCPU alone
+
+	Switches    uint64
+	Threads     uint64 // threads that were active for 2% of the second and more
+	Reclaims    uint64 // direct and memcg reclaims begun by its threads
+	OOMKills    uint64 // victims among its processes
+	Requests    uint64 // to block devices, begun by its threads
+	Retransmits uint64 // TCP segments of its sockets; where the cpu controller is on cgroup v1, 0
+
+	Periods     uint64 // CFS periods with something to run
+	Limited     uint64 // of those, in which the quota was used up
+	ThrottledNS uint64 // of the group by its own quota, summed over CPUs
+
+	Quota  float64 // CPUs; 0: none
+	Period time.Duration
+}
+
+// Wait is one wait of a thread for more than a second, or one that lasts.
+type Wait struct {
+	Cgroup     uint64
+	State      int           // index of Delta.NS
+	Begin, End time.Duration // CLOCK_MONOTONIC
+}
+
+// Victim is a process that the OOM killer ended.
+type Victim struct {
+	Cgroup uint64
+	PID    int
+	Comm   string        // as it named itself: untrusted
+	At     time.Duration // CLOCK_MONOTONIC
+}
+
+// Sample is one read. Its slices are used again by the next one.
+type Sample struct {
+	Start, End time.Duration // CLOCK_MONOTONIC
+	Groups     []Delta       // in no order; groups that did nothing are not in it
+	Long       []Wait
+	Victims    []Victim
+	// Overflown counts switches of groups for which there was no cell: see
+	// Options.MaxGroups.
+	Overflown uint64
+}

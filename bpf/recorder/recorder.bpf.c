@@ -1,0 +1,527 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The flight recorder: for every task group of the node, how long its threads
+ * were in each active state of the ledger, and some counters. It runs all the
+ * time, so it must cost next to nothing: one program on sched_switch, nothing on
+ * wakeups where the kernel allows, nothing to user space an event.
+ *
+ * Times are on the scheduler's clock (rq->clock), which is at hand. User space
+ * turns it into CLOCK_MONOTONIC with cpu_slot.offset.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include "cells.h"
+#include "waits.h"
+#include "throttle.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+volatile __u32 tick; /* user space counts its reads */
+
+/* Who runs on a CPU, for the time that is in no cell yet. */
+struct cpu_slot {
+	__u64 since;  /* 0: not known yet */
+	__s64 offset; /* CLOCK_MONOTONIC minus the scheduler's clock, once a tick */
+	__u32 cell;   /* 0: idle, or a group without a cell */
+	__u32 labels; /* LABEL_* of the thread: with LABEL_RECLAIM its time is REC_RECLAIM */
+	__u32 tick;
+	__u32 pad[9];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* user space sets it to the CPUs */
+	__type(key, __u32);
+	__type(value, struct cpu_slot);
+} cpu_slots SEC(".maps");
+
+struct victim {
+	__u64 cgroup;
+	__u64 at; /* CLOCK_MONOTONIC */
+	__u32 pid;
+	__u32 ready; /* its number and 1, once it is written */
+	char comm[16];
+};
+
+enum { VICTIMS = 64 };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, VICTIMS);
+	__type(key, __u32);
+	__type(value, struct victim);
+} victims SEC(".maps");
+
+volatile __u32 victim_count;
+
+/* A thread that was active for less is not worth counting: 2% of a second. */
+#define ACTIVE_US 20000
+#define COUNTED (~0u)
+
+static __always_inline __u64 run_delay_of(struct task_struct *p)
+{
+	return ((struct task_struct___recorder *)p)->sched_info.run_delay;
+}
+
+static __always_inline __u64 last_queued_of(struct task_struct *p)
+{
+	return ((struct task_struct___recorder *)p)->sched_info.last_queued;
+}
+
+/* The kernel's own mark of a thread that waits for memory, for its pressure stall information. */
+static __always_inline bool in_memstall(struct task_struct *p)
+{
+	struct task_struct___recorder *r = (void *)p;
+
+	return bpf_core_field_exists(r->in_memstall) && BPF_CORE_READ_BITFIELD(r, in_memstall);
+}
+
+/* It ends: another thread may get its address. */
+static __always_inline void forget(struct task_struct *p)
+{
+	struct waiter *w = known(p);
+
+	if (w)
+		w->task = 0;
+}
+
+static __always_inline void remember_wait(struct cell *c, struct task_struct *p, struct waiter *w, __u64 now)
+{
+	struct thread_state *s;
+
+	s = bpf_task_storage_get(&queued_threads, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!s)
+		return;
+	begin_wait(p, s, now, true);
+	w->may_throttle = s->may_throttle;
+}
+
+/* prev gives up its CPU: what does it wait for? */
+static __always_inline void leave(struct cell *c, struct task_struct *prev, __u32 labels, bool runnable, __u64 now)
+{
+	struct waiter *w;
+	bool iowait, memstall;
+
+	if (runnable) {
+		/* Only what may be throttled is remembered: see throttle.h. */
+		bool limited = c->limited && (!bpf_core_field_exists(prev->throttled) || prev->throttled);
+
+		if (!limited && !labels)
+			return;
+		w = known(prev);
+		if (!w)
+			return;
+		w->labels = labels;
+		if (limited)
+			remember_wait(c, prev, w, now);
+		return;
+	}
+	iowait = BPF_CORE_READ_BITFIELD(prev, in_iowait);
+	memstall = in_memstall(prev);
+	if (!iowait && !memstall && !labels)
+		return;
+	w = known(prev);
+	if (!w)
+		return;
+	w->labels = labels;
+	w->blocked_since = now;
+	w->blocked = memstall || labels & LABEL_RECLAIM ? REC_RECLAIM : iowait ? REC_IO : REC_KERNEL_LOCK;
+}
+
+/* How long p was active since it was last switched in; counts it once a second. */
+static __always_inline void count_active(struct cell *c, struct waiter *w, __u64 ran, __u64 waited)
+{
+	__u64 us = (ran - w->ran + waited) / 1024;
+
+	w->ran = ran;
+	if (w->tick != tick) {
+		w->tick = tick;
+		w->active = 0;
+	}
+	if (w->active == COUNTED)
+		return;
+	if (w->active + us < ACTIVE_US) {
+		w->active += us;
+		return;
+	}
+	w->active = COUNTED;
+	count(c->threads, 1);
+}
+
+/* The throttled part of a wait that may have one. */
+static __always_inline __u64 throttled_of(struct task_struct *p, __u64 now, __u64 wait, bool fresh)
+{
+	struct thread_state *s = bpf_task_storage_get(&queued_threads, p, 0, 0);
+	__u64 throttled = s ? throttled_part(p, s, now, fresh) : 0;
+
+	return throttled > wait ? wait : throttled;
+}
+
+/* next gets the CPU: what it waited for is over. Gives its labels. */
+static __always_inline __u32 arrive(struct cell *c, struct task_struct *next, __u64 now)
+{
+	__u64 queued = last_queued_of(next), delay = run_delay_of(next), wait = 0, woken, throttled = 0, active, ran;
+	struct waiter *w = place_of(next);
+	__u32 labels;
+
+	if (!w)
+		return 0;
+	ran = ((struct task_struct___recorder *)next)->se.sum_exec_runtime;
+	if (queued && queued < now)
+		wait = now - queued;
+	if (w->task != (__u64)next) { /* what was before is not known */
+		__builtin_memset(w, 0, sizeof(*w));
+		w->task = (__u64)next;
+		w->run_delay = delay;
+		w->ran = ran;
+	}
+	delay += wait;
+	wait = delay - w->run_delay;
+	w->run_delay = delay;
+	woken = now - wait;
+	active = wait;
+	if (w->blocked) {
+		add_wait(c, w->blocked, w->blocked_since, woken);
+		active = now - w->blocked_since;
+		w->blocked = 0;
+	}
+	count_active(c, w, ran, active);
+	if (w->may_throttle) {
+		throttled = throttled_of(next, now, wait, true);
+		w->may_throttle = 0;
+		add_wait(c, REC_THROTTLED, woken, woken + throttled);
+	}
+	add_wait(c, REC_RUN_QUEUE, woken + throttled, now);
+	labels = w->labels;
+	w->labels = 0;
+	return labels;
+}
+
+/* The running thread's time until now goes to its cell. */
+static __always_inline void flush_slot(struct cpu_slot *slot, struct cell *c, __u64 now)
+{
+	if (slot->since && slot->since < now)
+		count(c->ns[slot->labels & LABEL_RECLAIM ? REC_RECLAIM : REC_ON_CPU], now - slot->since);
+	slot->since = now;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u64 now = prev->se.cfs_rq->rq->clock;
+	__u32 cpu = bpf_get_smp_processor_id(), number = 0, labels = 0;
+	struct cpu_slot *slot = bpf_map_lookup_elem(&cpu_slots, &cpu);
+	struct cell *c;
+
+	if (!slot)
+		return 0;
+	if (slot->cell) {
+		c = cell_at(slot->cell);
+		if (c) {
+			__u32 state = prev->__state;
+
+			flush_slot(slot, c, now);
+			count(c->switches, 1);
+			if (state & TASK_DEAD)
+				forget(prev);
+			else if (!(prev->flags & PF_KTHREAD))
+				leave(c, prev, slot->labels, preempt || !state, now);
+		}
+	}
+	if (next->pid) {
+		c = cell_of(next, &number);
+		if (c && !(next->flags & PF_KTHREAD))
+			labels = arrive(c, next, now);
+	}
+	slot->since = now;
+	slot->cell = number;
+	slot->labels = labels;
+	if (slot->tick != tick) {
+		slot->tick = tick;
+		slot->offset = bpf_ktime_get_ns() - now;
+	}
+	return 0;
+}
+
+/*
+ * Before 6.18 a thread that wakes in a group whose quota is used up waits in a
+ * throttled queue: where the wait begins must be seen. Since then only a thread
+ * that returns to user space is throttled, and this is not attached.
+ */
+static __always_inline void woken(struct task_struct *p)
+{
+	struct waiter *w;
+	struct cell *c;
+	__u32 number;
+
+	if (p->flags & PF_KTHREAD)
+		return;
+	c = cell_of(p, &number);
+	if (!c || !c->limited)
+		return;
+	w = known(p);
+	if (w)
+		remember_wait(c, p, w, p->se.cfs_rq->rq->clock);
+}
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(on_wakeup, struct task_struct *p)
+{
+	woken(p);
+	return 0;
+}
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(on_wakeup_new, struct task_struct *p)
+{
+	woken(p);
+	return 0;
+}
+
+/* The slot of this CPU, where the current thread runs. */
+static __always_inline struct cpu_slot *own_slot(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&cpu_slots, &cpu);
+}
+
+SEC("tp_btf/contention_begin")
+int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
+{
+	struct cpu_slot *slot = own_slot();
+
+	if (slot && !(flags & LCB_F_SPIN))
+		slot->labels |= LABEL_LOCK;
+	return 0;
+}
+
+SEC("tp_btf/contention_end")
+int BPF_PROG(on_contention_end)
+{
+	struct cpu_slot *slot = own_slot();
+
+	if (slot)
+		slot->labels &= ~LABEL_LOCK;
+	return 0;
+}
+
+static __always_inline struct cell *current_cell(void)
+{
+	struct task_struct *p = bpf_get_current_task_btf();
+	__u32 number;
+
+	return p->flags & PF_KTHREAD ? 0 : cell_of(p, &number);
+}
+
+static __always_inline void set_reclaim(bool begins)
+{
+	struct cpu_slot *slot = own_slot();
+	struct cell *c = current_cell();
+
+	if (!c || !slot)
+		return;
+	if (slot->since)
+		flush_slot(slot, c, bpf_ktime_get_ns() - slot->offset);
+	if (begins) {
+		count(c->reclaims, 1);
+		slot->labels |= LABEL_RECLAIM;
+	} else {
+		slot->labels &= ~LABEL_RECLAIM;
+	}
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(on_direct_reclaim)
+{
+	set_reclaim(true);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(on_direct_reclaim_end)
+{
+	set_reclaim(false);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+int BPF_PROG(on_memcg_reclaim)
+{
+	set_reclaim(true);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+int BPF_PROG(on_memcg_reclaim_end)
+{
+	set_reclaim(false);
+	return 0;
+}
+
+/* In the context of who asks; what writeback does for it later is not its. */
+SEC("tp_btf/block_getrq")
+int BPF_PROG(on_block_request)
+{
+	struct cell *c = current_cell();
+
+	if (c)
+		count(c->requests, 1);
+	return 0;
+}
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+enum cgroup_subsys_id___recorder { cpu_cgrp_id = 0 };
+
+struct cgroup___recorder {
+	struct cgroup_subsys_state___recorder *subsys[CGROUP_SUBSYS_COUNT];
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
+struct sock {
+	struct sock_cgroup_data sk_cgrp_data;
+};
+
+#pragma clang attribute pop
+
+/*
+ * A segment is sent again by a timer or by an acknowledgment, in nobody's
+ * context; the socket knows its cgroup, of v2. Where the cpu controller is not
+ * on that hierarchy nobody knows.
+ */
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(on_retransmit, struct sock *sk)
+{
+	struct cgroup *cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+	__u32 cpu = bpf_core_enum_value(enum cgroup_subsys_id___recorder, cpu_cgrp_id);
+	__u32 offset = bpf_core_field_offset(struct cgroup___recorder, subsys) + 8 * cpu;
+
+	for (int i = 0; i < MAX_DEPTH && cgrp; i++) {
+		struct cgroup_subsys_state___recorder *css = 0;
+		struct cell *c;
+
+		bpf_probe_read_kernel(&css, sizeof(css), (void *)cgrp + offset);
+		if (css) {
+			c = cell_at(BPF_CORE_READ(css, id));
+			if (c && c->serial == BPF_CORE_READ(css, serial_nr))
+				count(c->retransmits, 1);
+			break;
+		}
+		cgrp = BPF_CORE_READ(cgrp, self.parent, cgroup);
+	}
+	return 0;
+}
+
+/*
+ * The OOM killer's victim ends. Its tracepoint, mark_victim, has another form in
+ * each kernel and knows only a number in some; what it marks stays until here.
+ */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *p)
+{
+	struct victim *v;
+	struct cell *c;
+	__u32 number, nth, i;
+
+	if (p->pid != p->tgid || !((struct task_struct___recorder *)p)->signal->oom_mm)
+		return 0;
+	c = cell_of(p, &number);
+	if (!c)
+		return 0;
+	count(c->ooms, 1);
+	nth = __sync_fetch_and_add(&victim_count, 1);
+	i = nth % VICTIMS;
+	v = bpf_map_lookup_elem(&victims, &i);
+	if (!v)
+		return 0;
+	v->cgroup = c->cgroup;
+	v->at = bpf_ktime_get_ns();
+	v->pid = p->tgid;
+	bpf_core_read(v->comm, sizeof(v->comm), &p->comm);
+	__sync_lock_test_and_set(&v->ready, nth + 1);
+	return 0;
+}
+
+/*
+ * Reads the quotas of one group. It may be gone, and its memory somebody else's:
+ * the serial number, which is never given twice, is compared after what was read.
+ */
+static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
+{
+	struct task_group___recorder *tg = (void *)c->group;
+	__u64 quota, period, periods, throttled, ns;
+	bool limited;
+
+	if (!tg)
+		return *number > highest;
+	limited = is_limited(tg);
+	quota = BPF_CORE_READ(tg, cfs_bandwidth.quota);
+	period = BPF_CORE_READ(tg, cfs_bandwidth.period);
+	periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
+	throttled = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
+	ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
+	if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+		c->group = 0;
+		return 0;
+	}
+	c->limited = limited;
+	c->quota = quota;
+	c->period = period;
+	c->periods = periods;
+	c->throttled_periods = throttled;
+	c->throttled_ns = ns;
+	return 0;
+}
+
+/* Run by user space before each of its reads. */
+SEC("syscall")
+int sample_groups(void *ctx)
+{
+	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
+	return 0;
+}
+
+/* The waits that last, for whoever asks about a time in which they had begun. */
+SEC("iter/task")
+int open_waits(struct bpf_iter__task *ctx)
+{
+	struct task_struct *p = ctx->task;
+	struct long_wait lasts = {};
+	struct waiter *w;
+	struct cell *c;
+	__u64 now, queued;
+	__u32 number;
+
+	if (!p || p->flags & PF_KTHREAD || p->on_cpu || p->exit_state)
+		return 0;
+	c = cell_of(p, &number);
+	if (!c)
+		return 0;
+	w = known(p);
+	now = bpf_ktime_get_ns() + clock_offset; /* which user space sets before */
+	queued = last_queued_of(p);
+	lasts.cgroup = c->cgroup;
+	lasts.end = now;
+	if (queued && queued < now) {
+		lasts.state = REC_RUN_QUEUE;
+		lasts.begin = queued;
+		if (w && w->may_throttle && throttled_of(p, now, now - queued, false) > (now - queued) / 2)
+			lasts.state = REC_THROTTLED;
+	} else if (!queued && w && w->blocked && w->blocked_since < now) {
+		lasts.state = w->blocked;
+		lasts.begin = w->blocked_since;
+	}
+	if (lasts.begin)
+		bpf_seq_write(ctx->meta->seq, &lasts, sizeof(lasts));
+	return 0;
+}
