@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,6 +66,21 @@ func (b bench) window(target probe.Target, ioGroups []uint64, window time.Durati
 	}
 	defer b.members.Clear()
 	return b.probe.Measure(b.t.Context(), ioGroups, window)
+}
+
+// opened waits until the window of another goroutine is open.
+func (b bench) opened() {
+	for {
+		var end uint64
+		if err := b.probe.objs.WindowEnd.Get(&end); err != nil {
+			b.t.Error(err)
+			return
+		}
+		if now, err := probe.Monotonic(); err == nil && end != math.MaxUint64 && end > uint64(now) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // loop is an ext4 file system of its own on a loop device: nobody else is on it,
