@@ -105,7 +105,7 @@ func (t *gotab) lookup(f *file, addr uint64) (symbol, bool) {
 	if err != nil || t.names+int64(name) >= t.offset+t.size {
 		return symbol{}, false
 	}
-	return symbol{printable(f.text(t.names+int64(name), maxName+1)), start, Go}, true
+	return symbol{goName(f.text(t.names+int64(name), maxMangled)), start, Go}, true
 }
 
 // spDelta is how far the stack pointer at addr is below where it was when the

@@ -40,3 +40,12 @@ func printable(name string) string {
 		return r
 	}, name)
 }
+
+// goName is a Go function as a traceback shows it: what a generic function is
+// instantiated with is long and of no use.
+func goName(name string) string {
+	if from, to := strings.IndexByte(name, '['), strings.LastIndexByte(name, ']'); from >= 0 && to > from {
+		name = name[:from] + "[...]" + name[to+1:]
+	}
+	return printable(name)
+}
