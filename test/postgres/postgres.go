@@ -1,0 +1,221 @@
+// Package postgres runs a PostgreSQL server for tests: the machine's own program,
+// or that of Debian's packages as test/setup/debs unpacks them. It listens on a
+// Unix socket in a folder of its own and no other place.
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Server is a running one.
+type Server struct {
+	t   testing.TB
+	dir string
+	PID int // of the postmaster
+	cmd *exec.Cmd
+	log bytes.Buffer
+}
+
+// ErrNone is that of a machine without PostgreSQL.
+var ErrNone = errors.New("no PostgreSQL; fetch it with: test/setup/debs postgresql-15")
+
+// Program finds postgres and the folder of libraries it needs, if any.
+func Program() (path, libraries string, err error) {
+	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(installed) > 0 {
+		return slices.Max(installed), "", nil
+	}
+	cache := os.Getenv("KMEND_CACHE")
+	if cache == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", "", err
+		}
+		cache = filepath.Join(base, "kmend")
+	}
+	unpacked, _ := filepath.Glob(filepath.Join(cache, "debs/postgresql-*/usr/lib/postgresql/*/bin/postgres"))
+	if len(unpacked) == 0 {
+		return "", "", ErrNone
+	}
+	path = slices.Max(unpacked)
+	libs, _ := filepath.Glob(filepath.Join(path, "../../../../*-linux-gnu"))
+	return path, strings.Join(libs, ":"), nil
+}
+
+// Start starts a new, empty server, which ends with the test. Its processes are
+// moved into the cgroups. Without a PostgreSQL the test is skipped.
+func Start(t testing.TB, cgroups ...string) *Server {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root and runs in `make test` as root")
+	}
+	postgres, libraries, err := Program()
+	if errors.Is(err, ErrNone) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Not t.TempDir: a socket's path has at most 107 bytes.
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	who := nobody(t)
+	if err := os.Chown(dir, int(who.Uid), int(who.Gid)); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{t: t, dir: dir}
+	run := func(out *bytes.Buffer, name string, args ...string) *exec.Cmd {
+		cmd := exec.Command(filepath.Join(filepath.Dir(postgres), name), args...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "LD_LIBRARY_PATH=" + libraries}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who, Pdeathsig: syscall.SIGQUIT, Setpgid: true}
+		return cmd
+	}
+	data := filepath.Join(dir, "data")
+	if err := run(&s.log, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8").Run(); err != nil {
+		t.Fatalf("initdb: %v: %s", err, s.log.String())
+	}
+	s.cmd = run(&s.log, "postgres", "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off",
+		"-c", "max_connections=300", "-c", "deadlock_timeout=1s", "-c", "max_prepared_transactions=5", "-c", "shared_buffers=16MB")
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.PID = s.cmd.Process.Pid
+	t.Cleanup(s.stop)
+	s.connected()
+	for _, dir := range cgroups {
+		for _, pid := range s.PIDs() {
+			// A backend whose client has gone may end meanwhile.
+			err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644)
+			if err != nil && !errors.Is(err, syscall.ESRCH) {
+				t.Fatal(err)
+			}
+		}
+	}
+	return s
+}
+
+// stop ends the server at once: nobody needs its data.
+func (s *Server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGQUIT)
+	done := time.AfterFunc(20*time.Second, func() { _ = s.cmd.Process.Kill() })
+	_ = s.cmd.Wait()
+	done.Stop()
+	// Its children are in its process group, and outlive it by some milliseconds.
+	for range 500 {
+		if syscall.Kill(-s.PID, 0) != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = syscall.Kill(-s.PID, syscall.SIGKILL)
+}
+
+// nobody is a user who is not root: PostgreSQL refuses to run as root.
+func nobody(t testing.TB) *syscall.Credential {
+	t.Helper()
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		u, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+// connected waits until it answers.
+func (s *Server) connected() {
+	s.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		c, err := s.dial()
+		if err == nil {
+			_ = c.Close(context.Background())
+			return
+		}
+		if time.Now().After(end) {
+			s.t.Fatalf("PostgreSQL does not answer: %v: %s", err, s.log.String())
+		}
+	}
+}
+
+func (s *Server) dial() (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig(fmt.Sprintf("host=%s user=postgres dbname=postgres sslmode=disable connect_timeout=60", s.dir))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(context.Background(), c)
+}
+
+// Connect opens a connection, closed with the test, and says which process serves it.
+func (s *Server) Connect() *Conn {
+	s.t.Helper()
+	c, err := s.dial()
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, s.log.String())
+	}
+	s.t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return &Conn{Conn: c, t: s.t, PID: int(c.PgConn().PID())}
+}
+
+// PIDs are the server's living processes.
+func (s *Server) PIDs() []int {
+	pids := []int{s.PID}
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.PID, s.PID))
+	for f := range strings.FieldsSeq(string(b)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// Conn is a connection.
+type Conn struct {
+	*pgx.Conn
+	t   testing.TB
+	PID int // of its backend
+}
+
+// Do runs statements that must succeed.
+func (c *Conn) Do(sql ...string) {
+	c.t.Helper()
+	for _, q := range sql {
+		if _, err := c.Exec(context.Background(), q); err != nil {
+			c.t.Fatalf("%s: %v", q, err)
+		}
+	}
+}
+
+// Go runs a statement in the background; done waits for it and gives its error.
+func (c *Conn) Go(sql string) (done func() error) {
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.Exec(context.Background(), sql)
+		result <- err
+	}()
+	return func() error { return <-result }
+}
