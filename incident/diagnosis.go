@@ -66,6 +66,19 @@ func States() []State {
 type Window struct {
 	Start   time.Time `json:"start"`
 	Seconds float64   `json:"seconds"`
+	// Recorded: it was over when it was asked about, and the flight recorder's
+	// buckets answered.
+	Recorded bool `json:"recorded,omitempty"`
+}
+
+// End is when the window closed: the age of its evidence counts from there.
+func (w Window) End() time.Time { return w.Start.Add(time.Duration(w.Seconds * float64(time.Second))) }
+
+// Baseline is what the target did before a recorded window, for comparison: the
+// recorded states of its ledger, in milliseconds.
+type Baseline struct {
+	Window Window            `json:"window"`
+	States map[State]float64 `json:"states"`
 }
 
 // Ledger is where the target's threads spent the window, in milliseconds. The
@@ -128,6 +141,8 @@ type Finding struct {
 	// Threshold is what the finding is over: "at least 5% and 50 ms". Empty unless confirmed.
 	Threshold string   `json:"threshold,omitempty"`
 	Evidence  []string `json:"evidence"` // Evidence.ID
+	// Recorded: it is about a recorded window. What it names may be over.
+	Recorded bool `json:"recorded,omitempty"`
 }
 
 // ProbeState is how a probe fared.
@@ -165,6 +180,8 @@ type Measurement struct {
 	Ledger   Ledger        `json:"ledger"`
 	Probes   []ProbeStatus `json:"probes"`
 	Cost     Cost          `json:"cost"`
+	// Baseline is of a recorded window, where there is something before it.
+	Baseline *Baseline `json:"baseline,omitempty"`
 }
 
 // Node is the machine that was measured.
@@ -192,6 +209,10 @@ type Diagnosis struct {
 	Ledger      Ledger        `json:"ledger"`
 	Probes      []ProbeStatus `json:"probes"`
 	Cost        Cost          `json:"cost"`
+	Baseline    *Baseline     `json:"baseline,omitempty"` // of a recorded window
+	// Also is the other window that was asked: beside a live one that from before
+	// the alert, beside a recorded one the live one. It decides nothing.
+	Also *Diagnosis `json:"also,omitempty"`
 }
 
 // RootCause is the first finding; ok is false when nothing is confirmed.

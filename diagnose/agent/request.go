@@ -45,6 +45,9 @@ type Request struct {
 	Target incident.Target
 	Window time.Duration // 0: 3 s
 	Budget Budget        // zero fields: the agent's own; larger ones are cut to it
+	// Since asks about a window that is over, which the flight recorder answers;
+	// Window means nothing then. Until is its end, zero: now.
+	Since, Until time.Time
 }
 
 // Budget is what one measurement may take from the node. The agent watches

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"time"
+
 	"github.com/kmend/kmend/diagnose/agent/agentpb"
 	"github.com/kmend/kmend/incident"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -14,7 +16,7 @@ func toWire(m incident.Measurement) *agentpb.Measurement {
 	return &agentpb.Measurement{
 		Target:   targetToWire(m.Target),
 		Node:     nodeToWire(m.Node),
-		Window:   &agentpb.Window{Start: timestamppb.New(m.Window.Start), Seconds: m.Window.Seconds},
+		Window:   windowToWire(m.Window),
 		Evidence: each(m.Evidence, evidenceToWire),
 		Ledger: &agentpb.Ledger{
 			Threads: int64(m.Ledger.Threads), WallMs: m.Ledger.WallMS, StatesMs: statesToWire(m.Ledger.States),
@@ -25,8 +27,9 @@ func toWire(m incident.Measurement) *agentpb.Measurement {
 				return &agentpb.GroupLedger{Cgroup: g.Cgroup, Threads: int64(g.Threads), WallMs: g.WallMS, StatesMs: statesToWire(g.States)}
 			}),
 		},
-		Probes: each(m.Probes, probeToWire),
-		Cost:   &agentpb.Cost{CpuMs: m.Cost.CPUMS, WallMs: m.Cost.WallMS, MemoryBytes: m.Cost.MemoryBytes},
+		Probes:   each(m.Probes, probeToWire),
+		Cost:     &agentpb.Cost{CpuMs: m.Cost.CPUMS, WallMs: m.Cost.WallMS, MemoryBytes: m.Cost.MemoryBytes},
+		Baseline: baselineToWire(m.Baseline),
 	}
 }
 
@@ -35,7 +38,7 @@ func fromWire(m *agentpb.Measurement) incident.Measurement {
 	out := incident.Measurement{
 		Target:   targetFromWire(m.GetTarget()),
 		Node:     nodeFromWire(m.GetNode()),
-		Window:   incident.Window{Seconds: m.GetWindow().GetSeconds()},
+		Window:   windowFromWire(m.GetWindow()),
 		Evidence: each(m.GetEvidence(), evidenceFromWire),
 		Ledger: incident.Ledger{
 			Threads: int(l.GetThreads()), WallMS: l.GetWallMs(), States: statesFromWire(l.GetStatesMs()),
@@ -49,10 +52,40 @@ func fromWire(m *agentpb.Measurement) incident.Measurement {
 		Probes: each(m.GetProbes(), probeFromWire),
 		Cost:   incident.Cost{CPUMS: m.GetCost().GetCpuMs(), WallMS: m.GetCost().GetWallMs(), MemoryBytes: m.GetCost().GetMemoryBytes()},
 	}
-	if start := m.GetWindow().GetStart(); start.IsValid() {
-		out.Window.Start = start.AsTime()
+	if b := m.GetBaseline(); b != nil {
+		out.Baseline = &incident.Baseline{Window: windowFromWire(b.GetWindow()), States: statesFromWire(b.GetStatesMs())}
 	}
 	return out
+}
+
+func windowToWire(w incident.Window) *agentpb.Window {
+	return &agentpb.Window{Start: timestamppb.New(w.Start), Seconds: w.Seconds, Recorded: w.Recorded}
+}
+
+func windowFromWire(w *agentpb.Window) incident.Window {
+	return incident.Window{Start: timeFromWire(w.GetStart()), Seconds: w.GetSeconds(), Recorded: w.GetRecorded()}
+}
+
+// timeToWire leaves the zero time out.
+func timeToWire(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func timeFromWire(t *timestamppb.Timestamp) time.Time {
+	if !t.IsValid() {
+		return time.Time{}
+	}
+	return t.AsTime()
+}
+
+func baselineToWire(b *incident.Baseline) *agentpb.Baseline {
+	if b == nil {
+		return nil
+	}
+	return &agentpb.Baseline{Window: windowToWire(b.Window), StatesMs: statesToWire(b.States)}
 }
 
 func targetToWire(t incident.Target) *agentpb.Target {
@@ -134,6 +167,7 @@ func requestToWire(r Request) *agentpb.DiagnoseRequest {
 	return &agentpb.DiagnoseRequest{
 		ApiVersion: APIVersion, Target: targetToWire(r.Target),
 		Window: durationpb.New(r.Window), Budget: &agentpb.Budget{Cpu: durationpb.New(r.Budget.CPU), MemoryBytes: r.Budget.Memory},
+		Since: timeToWire(r.Since), Until: timeToWire(r.Until),
 	}
 }
 
@@ -142,6 +176,8 @@ func requestFromWire(r *agentpb.DiagnoseRequest) Request {
 		Target: targetFromWire(r.GetTarget()),
 		Window: r.GetWindow().AsDuration(),
 		Budget: Budget{CPU: r.GetBudget().GetCpu().AsDuration(), Memory: r.GetBudget().GetMemoryBytes()},
+		Since:  timeFromWire(r.GetSince()),
+		Until:  timeFromWire(r.GetUntil()),
 	}
 }
 

@@ -174,10 +174,14 @@ func (x *CapabilitiesResponse) GetMaxAtOnce() uint32 {
 type DiagnoseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// An agent refuses a version it does not speak.
-	ApiVersion    uint32               `protobuf:"varint,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
-	Target        *Target              `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
-	Window        *durationpb.Duration `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
-	Budget        *Budget              `protobuf:"bytes,4,opt,name=budget,proto3" json:"budget,omitempty"`
+	ApiVersion uint32               `protobuf:"varint,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	Target     *Target              `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	Window     *durationpb.Duration `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	Budget     *Budget              `protobuf:"bytes,4,opt,name=budget,proto3" json:"budget,omitempty"`
+	// Of a window that is over, which the flight recorder answers: since is set,
+	// and window means nothing. Without until it is now.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,6 +240,20 @@ func (x *DiagnoseRequest) GetWindow() *durationpb.Duration {
 func (x *DiagnoseRequest) GetBudget() *Budget {
 	if x != nil {
 		return x.Budget
+	}
+	return nil
+}
+
+func (x *DiagnoseRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *DiagnoseRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
 	}
 	return nil
 }
@@ -630,6 +648,7 @@ type Window struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Start         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
 	Seconds       float64                `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	Recorded      bool                   `protobuf:"varint,3,opt,name=recorded,proto3" json:"recorded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -678,6 +697,66 @@ func (x *Window) GetSeconds() float64 {
 	return 0
 }
 
+func (x *Window) GetRecorded() bool {
+	if x != nil {
+		return x.Recorded
+	}
+	return false
+}
+
+// What the target did before a recorded window.
+type Baseline struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Window        *Window                `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
+	StatesMs      map[string]float64     `protobuf:"bytes,2,rep,name=states_ms,json=statesMs,proto3" json:"states_ms,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Baseline) Reset() {
+	*x = Baseline{}
+	mi := &file_agent_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Baseline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Baseline) ProtoMessage() {}
+
+func (x *Baseline) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Baseline.ProtoReflect.Descriptor instead.
+func (*Baseline) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Baseline) GetWindow() *Window {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Baseline) GetStatesMs() map[string]float64 {
+	if x != nil {
+		return x.StatesMs
+	}
+	return nil
+}
+
 type Evidence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -695,7 +774,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -707,7 +786,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -720,7 +799,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Evidence) GetId() string {
@@ -796,7 +875,7 @@ type Bucket struct {
 
 func (x *Bucket) Reset() {
 	*x = Bucket{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +887,7 @@ func (x *Bucket) String() string {
 func (*Bucket) ProtoMessage() {}
 
 func (x *Bucket) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +900,7 @@ func (x *Bucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bucket.ProtoReflect.Descriptor instead.
 func (*Bucket) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Bucket) GetUpTo() float64 {
@@ -851,7 +930,7 @@ type Ledger struct {
 
 func (x *Ledger) Reset() {
 	*x = Ledger{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +942,7 @@ func (x *Ledger) String() string {
 func (*Ledger) ProtoMessage() {}
 
 func (x *Ledger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +955,7 @@ func (x *Ledger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ledger.ProtoReflect.Descriptor instead.
 func (*Ledger) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Ledger) GetThreads() int64 {
@@ -927,7 +1006,7 @@ type ThreadLedger struct {
 
 func (x *ThreadLedger) Reset() {
 	*x = ThreadLedger{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1018,7 @@ func (x *ThreadLedger) String() string {
 func (*ThreadLedger) ProtoMessage() {}
 
 func (x *ThreadLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1031,7 @@ func (x *ThreadLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ThreadLedger.ProtoReflect.Descriptor instead.
 func (*ThreadLedger) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ThreadLedger) GetTid() int64 {
@@ -1002,7 +1081,7 @@ type GroupLedger struct {
 
 func (x *GroupLedger) Reset() {
 	*x = GroupLedger{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1093,7 @@ func (x *GroupLedger) String() string {
 func (*GroupLedger) ProtoMessage() {}
 
 func (x *GroupLedger) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1106,7 @@ func (x *GroupLedger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupLedger.ProtoReflect.Descriptor instead.
 func (*GroupLedger) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GroupLedger) GetCgroup() string {
@@ -1070,7 +1149,7 @@ type ProbeStatus struct {
 
 func (x *ProbeStatus) Reset() {
 	*x = ProbeStatus{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1161,7 @@ func (x *ProbeStatus) String() string {
 func (*ProbeStatus) ProtoMessage() {}
 
 func (x *ProbeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1174,7 @@ func (x *ProbeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeStatus.ProtoReflect.Descriptor instead.
 func (*ProbeStatus) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ProbeStatus) GetName() string {
@@ -1137,7 +1216,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1228,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1241,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Cost) GetCpuMs() float64 {
@@ -1195,13 +1274,14 @@ type Measurement struct {
 	Ledger        *Ledger                `protobuf:"bytes,5,opt,name=ledger,proto3" json:"ledger,omitempty"`
 	Probes        []*ProbeStatus         `protobuf:"bytes,6,rep,name=probes,proto3" json:"probes,omitempty"`
 	Cost          *Cost                  `protobuf:"bytes,7,opt,name=cost,proto3" json:"cost,omitempty"`
+	Baseline      *Baseline              `protobuf:"bytes,8,opt,name=baseline,proto3" json:"baseline,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Measurement) Reset() {
 	*x = Measurement{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1293,7 @@ func (x *Measurement) String() string {
 func (*Measurement) ProtoMessage() {}
 
 func (x *Measurement) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1306,7 @@ func (x *Measurement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Measurement.ProtoReflect.Descriptor instead.
 func (*Measurement) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Measurement) GetTarget() *Target {
@@ -1278,6 +1358,13 @@ func (x *Measurement) GetCost() *Cost {
 	return nil
 }
 
+func (x *Measurement) GetBaseline() *Baseline {
+	if x != nil {
+		return x.Baseline
+	}
+	return nil
+}
+
 var File_agent_proto protoreflect.FileDescriptor
 
 const file_agent_proto_rawDesc = "" +
@@ -1297,13 +1384,15 @@ const file_agent_proto_rawDesc = "" +
 	"\x06probes\x18\x06 \x03(\v2\x1b.kmend.agent.v1.ProbeStatusR\x06probes\x128\n" +
 	"\n" +
 	"max_window\x18\a \x01(\v2\x19.google.protobuf.DurationR\tmaxWindow\x12\x1e\n" +
-	"\vmax_at_once\x18\b \x01(\rR\tmaxAtOnce\"\xc5\x01\n" +
+	"\vmax_at_once\x18\b \x01(\rR\tmaxAtOnce\"\xa9\x02\n" +
 	"\x0fDiagnoseRequest\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\rR\n" +
 	"apiVersion\x12.\n" +
 	"\x06target\x18\x02 \x01(\v2\x16.kmend.agent.v1.TargetR\x06target\x121\n" +
 	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12.\n" +
-	"\x06budget\x18\x04 \x01(\v2\x16.kmend.agent.v1.BudgetR\x06budget\"\xb5\x01\n" +
+	"\x06budget\x18\x04 \x01(\v2\x16.kmend.agent.v1.BudgetR\x06budget\x120\n" +
+	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xb5\x01\n" +
 	"\x10DiagnoseResponse\x12\x1f\n" +
 	"\vapi_version\x18\x01 \x01(\rR\n" +
 	"apiVersion\x126\n" +
@@ -1333,10 +1422,17 @@ const file_agent_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06kernel\x18\x02 \x01(\tR\x06kernel\x12\x12\n" +
 	"\x04cpus\x18\x03 \x01(\x03R\x04cpus\x12#\n" +
-	"\ragent_version\x18\x04 \x01(\tR\fagentVersion\"T\n" +
+	"\ragent_version\x18\x04 \x01(\tR\fagentVersion\"p\n" +
 	"\x06Window\x120\n" +
 	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x18\n" +
-	"\aseconds\x18\x02 \x01(\x01R\aseconds\"\xec\x01\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x1a\n" +
+	"\brecorded\x18\x03 \x01(\bR\brecorded\"\xbc\x01\n" +
+	"\bBaseline\x12.\n" +
+	"\x06window\x18\x01 \x01(\v2\x16.kmend.agent.v1.WindowR\x06window\x12C\n" +
+	"\tstates_ms\x18\x02 \x03(\v2&.kmend.agent.v1.Baseline.StatesMsEntryR\bstatesMs\x1a;\n" +
+	"\rStatesMsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xec\x01\n" +
 	"\bEvidence\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\tR\x05probe\x12\x16\n" +
@@ -1384,7 +1480,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04Cost\x12\x15\n" +
 	"\x06cpu_ms\x18\x01 \x01(\x01R\x05cpuMs\x12\x17\n" +
 	"\awall_ms\x18\x02 \x01(\x01R\x06wallMs\x12!\n" +
-	"\fmemory_bytes\x18\x03 \x01(\x03R\vmemoryBytes\"\xdc\x02\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x03R\vmemoryBytes\"\x92\x03\n" +
 	"\vMeasurement\x12.\n" +
 	"\x06target\x18\x01 \x01(\v2\x16.kmend.agent.v1.TargetR\x06target\x12(\n" +
 	"\x04node\x18\x02 \x01(\v2\x14.kmend.agent.v1.NodeR\x04node\x12.\n" +
@@ -1392,7 +1488,8 @@ const file_agent_proto_rawDesc = "" +
 	"\bevidence\x18\x04 \x03(\v2\x18.kmend.agent.v1.EvidenceR\bevidence\x12.\n" +
 	"\x06ledger\x18\x05 \x01(\v2\x16.kmend.agent.v1.LedgerR\x06ledger\x123\n" +
 	"\x06probes\x18\x06 \x03(\v2\x1b.kmend.agent.v1.ProbeStatusR\x06probes\x12(\n" +
-	"\x04cost\x18\a \x01(\v2\x14.kmend.agent.v1.CostR\x04cost2\xba\x01\n" +
+	"\x04cost\x18\a \x01(\v2\x14.kmend.agent.v1.CostR\x04cost\x124\n" +
+	"\bbaseline\x18\b \x01(\v2\x18.kmend.agent.v1.BaselineR\bbaseline2\xba\x01\n" +
 	"\fAgentService\x12Y\n" +
 	"\fCapabilities\x12#.kmend.agent.v1.CapabilitiesRequest\x1a$.kmend.agent.v1.CapabilitiesResponse\x12O\n" +
 	"\bDiagnose\x12\x1f.kmend.agent.v1.DiagnoseRequest\x1a .kmend.agent.v1.DiagnoseResponse0\x01B/Z-github.com/kmend/kmend/diagnose/agent/agentpbb\x06proto3"
@@ -1409,7 +1506,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 	return file_agent_proto_rawDescData
 }
 
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_agent_proto_goTypes = []any{
 	(*CapabilitiesRequest)(nil),   // 0: kmend.agent.v1.CapabilitiesRequest
 	(*CapabilitiesResponse)(nil),  // 1: kmend.agent.v1.CapabilitiesResponse
@@ -1420,54 +1517,61 @@ var file_agent_proto_goTypes = []any{
 	(*Target)(nil),                // 6: kmend.agent.v1.Target
 	(*Node)(nil),                  // 7: kmend.agent.v1.Node
 	(*Window)(nil),                // 8: kmend.agent.v1.Window
-	(*Evidence)(nil),              // 9: kmend.agent.v1.Evidence
-	(*Bucket)(nil),                // 10: kmend.agent.v1.Bucket
-	(*Ledger)(nil),                // 11: kmend.agent.v1.Ledger
-	(*ThreadLedger)(nil),          // 12: kmend.agent.v1.ThreadLedger
-	(*GroupLedger)(nil),           // 13: kmend.agent.v1.GroupLedger
-	(*ProbeStatus)(nil),           // 14: kmend.agent.v1.ProbeStatus
-	(*Cost)(nil),                  // 15: kmend.agent.v1.Cost
-	(*Measurement)(nil),           // 16: kmend.agent.v1.Measurement
-	nil,                           // 17: kmend.agent.v1.Ledger.StatesMsEntry
-	nil,                           // 18: kmend.agent.v1.ThreadLedger.StatesMsEntry
-	nil,                           // 19: kmend.agent.v1.GroupLedger.StatesMsEntry
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Baseline)(nil),              // 9: kmend.agent.v1.Baseline
+	(*Evidence)(nil),              // 10: kmend.agent.v1.Evidence
+	(*Bucket)(nil),                // 11: kmend.agent.v1.Bucket
+	(*Ledger)(nil),                // 12: kmend.agent.v1.Ledger
+	(*ThreadLedger)(nil),          // 13: kmend.agent.v1.ThreadLedger
+	(*GroupLedger)(nil),           // 14: kmend.agent.v1.GroupLedger
+	(*ProbeStatus)(nil),           // 15: kmend.agent.v1.ProbeStatus
+	(*Cost)(nil),                  // 16: kmend.agent.v1.Cost
+	(*Measurement)(nil),           // 17: kmend.agent.v1.Measurement
+	nil,                           // 18: kmend.agent.v1.Baseline.StatesMsEntry
+	nil,                           // 19: kmend.agent.v1.Ledger.StatesMsEntry
+	nil,                           // 20: kmend.agent.v1.ThreadLedger.StatesMsEntry
+	nil,                           // 21: kmend.agent.v1.GroupLedger.StatesMsEntry
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: kmend.agent.v1.CapabilitiesResponse.node:type_name -> kmend.agent.v1.Node
-	14, // 1: kmend.agent.v1.CapabilitiesResponse.probes:type_name -> kmend.agent.v1.ProbeStatus
-	20, // 2: kmend.agent.v1.CapabilitiesResponse.max_window:type_name -> google.protobuf.Duration
+	15, // 1: kmend.agent.v1.CapabilitiesResponse.probes:type_name -> kmend.agent.v1.ProbeStatus
+	22, // 2: kmend.agent.v1.CapabilitiesResponse.max_window:type_name -> google.protobuf.Duration
 	6,  // 3: kmend.agent.v1.DiagnoseRequest.target:type_name -> kmend.agent.v1.Target
-	20, // 4: kmend.agent.v1.DiagnoseRequest.window:type_name -> google.protobuf.Duration
+	22, // 4: kmend.agent.v1.DiagnoseRequest.window:type_name -> google.protobuf.Duration
 	4,  // 5: kmend.agent.v1.DiagnoseRequest.budget:type_name -> kmend.agent.v1.Budget
-	5,  // 6: kmend.agent.v1.DiagnoseResponse.progress:type_name -> kmend.agent.v1.Progress
-	16, // 7: kmend.agent.v1.DiagnoseResponse.measurement:type_name -> kmend.agent.v1.Measurement
-	20, // 8: kmend.agent.v1.Budget.cpu:type_name -> google.protobuf.Duration
-	20, // 9: kmend.agent.v1.Progress.window:type_name -> google.protobuf.Duration
-	21, // 10: kmend.agent.v1.Window.start:type_name -> google.protobuf.Timestamp
-	10, // 11: kmend.agent.v1.Evidence.histogram:type_name -> kmend.agent.v1.Bucket
-	17, // 12: kmend.agent.v1.Ledger.states_ms:type_name -> kmend.agent.v1.Ledger.StatesMsEntry
-	12, // 13: kmend.agent.v1.Ledger.top:type_name -> kmend.agent.v1.ThreadLedger
-	13, // 14: kmend.agent.v1.Ledger.groups:type_name -> kmend.agent.v1.GroupLedger
-	18, // 15: kmend.agent.v1.ThreadLedger.states_ms:type_name -> kmend.agent.v1.ThreadLedger.StatesMsEntry
-	19, // 16: kmend.agent.v1.GroupLedger.states_ms:type_name -> kmend.agent.v1.GroupLedger.StatesMsEntry
-	6,  // 17: kmend.agent.v1.Measurement.target:type_name -> kmend.agent.v1.Target
-	7,  // 18: kmend.agent.v1.Measurement.node:type_name -> kmend.agent.v1.Node
-	8,  // 19: kmend.agent.v1.Measurement.window:type_name -> kmend.agent.v1.Window
-	9,  // 20: kmend.agent.v1.Measurement.evidence:type_name -> kmend.agent.v1.Evidence
-	11, // 21: kmend.agent.v1.Measurement.ledger:type_name -> kmend.agent.v1.Ledger
-	14, // 22: kmend.agent.v1.Measurement.probes:type_name -> kmend.agent.v1.ProbeStatus
-	15, // 23: kmend.agent.v1.Measurement.cost:type_name -> kmend.agent.v1.Cost
-	0,  // 24: kmend.agent.v1.AgentService.Capabilities:input_type -> kmend.agent.v1.CapabilitiesRequest
-	2,  // 25: kmend.agent.v1.AgentService.Diagnose:input_type -> kmend.agent.v1.DiagnoseRequest
-	1,  // 26: kmend.agent.v1.AgentService.Capabilities:output_type -> kmend.agent.v1.CapabilitiesResponse
-	3,  // 27: kmend.agent.v1.AgentService.Diagnose:output_type -> kmend.agent.v1.DiagnoseResponse
-	26, // [26:28] is the sub-list for method output_type
-	24, // [24:26] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	23, // 6: kmend.agent.v1.DiagnoseRequest.since:type_name -> google.protobuf.Timestamp
+	23, // 7: kmend.agent.v1.DiagnoseRequest.until:type_name -> google.protobuf.Timestamp
+	5,  // 8: kmend.agent.v1.DiagnoseResponse.progress:type_name -> kmend.agent.v1.Progress
+	17, // 9: kmend.agent.v1.DiagnoseResponse.measurement:type_name -> kmend.agent.v1.Measurement
+	22, // 10: kmend.agent.v1.Budget.cpu:type_name -> google.protobuf.Duration
+	22, // 11: kmend.agent.v1.Progress.window:type_name -> google.protobuf.Duration
+	23, // 12: kmend.agent.v1.Window.start:type_name -> google.protobuf.Timestamp
+	8,  // 13: kmend.agent.v1.Baseline.window:type_name -> kmend.agent.v1.Window
+	18, // 14: kmend.agent.v1.Baseline.states_ms:type_name -> kmend.agent.v1.Baseline.StatesMsEntry
+	11, // 15: kmend.agent.v1.Evidence.histogram:type_name -> kmend.agent.v1.Bucket
+	19, // 16: kmend.agent.v1.Ledger.states_ms:type_name -> kmend.agent.v1.Ledger.StatesMsEntry
+	13, // 17: kmend.agent.v1.Ledger.top:type_name -> kmend.agent.v1.ThreadLedger
+	14, // 18: kmend.agent.v1.Ledger.groups:type_name -> kmend.agent.v1.GroupLedger
+	20, // 19: kmend.agent.v1.ThreadLedger.states_ms:type_name -> kmend.agent.v1.ThreadLedger.StatesMsEntry
+	21, // 20: kmend.agent.v1.GroupLedger.states_ms:type_name -> kmend.agent.v1.GroupLedger.StatesMsEntry
+	6,  // 21: kmend.agent.v1.Measurement.target:type_name -> kmend.agent.v1.Target
+	7,  // 22: kmend.agent.v1.Measurement.node:type_name -> kmend.agent.v1.Node
+	8,  // 23: kmend.agent.v1.Measurement.window:type_name -> kmend.agent.v1.Window
+	10, // 24: kmend.agent.v1.Measurement.evidence:type_name -> kmend.agent.v1.Evidence
+	12, // 25: kmend.agent.v1.Measurement.ledger:type_name -> kmend.agent.v1.Ledger
+	15, // 26: kmend.agent.v1.Measurement.probes:type_name -> kmend.agent.v1.ProbeStatus
+	16, // 27: kmend.agent.v1.Measurement.cost:type_name -> kmend.agent.v1.Cost
+	9,  // 28: kmend.agent.v1.Measurement.baseline:type_name -> kmend.agent.v1.Baseline
+	0,  // 29: kmend.agent.v1.AgentService.Capabilities:input_type -> kmend.agent.v1.CapabilitiesRequest
+	2,  // 30: kmend.agent.v1.AgentService.Diagnose:input_type -> kmend.agent.v1.DiagnoseRequest
+	1,  // 31: kmend.agent.v1.AgentService.Capabilities:output_type -> kmend.agent.v1.CapabilitiesResponse
+	3,  // 32: kmend.agent.v1.AgentService.Diagnose:output_type -> kmend.agent.v1.DiagnoseResponse
+	31, // [31:33] is the sub-list for method output_type
+	29, // [29:31] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -1485,7 +1589,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
