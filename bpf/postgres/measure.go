@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/kmend/kmend/bpf/probe"
-	"github.com/kmend/kmend/bpf/usdt"
 )
 
 // sampleEvery is how often the servers' memory is read.
@@ -34,13 +33,12 @@ func (p *Probe) measure(ctx context.Context, s *scene, pids func() []int, window
 	if err := p.reset(); err != nil {
 		return r, err
 	}
-	a := usdt.Attacher{Specs: p.objs.UsdtSpecs}
 	defer func() {
-		if cerr := a.Close(); cerr != nil && err == nil {
+		if cerr := p.attacher.Close(); cerr != nil && err == nil {
 			err = fmt.Errorf("detaching: %w", cerr)
 		}
 	}()
-	if r.Unprobed, err = p.attach(&a, s); err != nil {
+	if r.Unprobed, err = p.attach(s); err != nil {
 		return r, err
 	}
 	start, err := probe.Monotonic()

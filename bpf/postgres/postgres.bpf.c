@@ -82,12 +82,11 @@ static __always_inline __u64 cpu_time(struct task_struct *task)
 }
 
 /* (locktag_field1, field2, field3, field4, locktag_type, lockmode) of both probes */
-static __always_inline int arguments(void *ctx, struct tag *tag, __u32 *mode)
+static __always_inline int arguments(void *ctx, struct usdt_spec *spec, struct tag *tag, __u32 *mode)
 {
-	struct usdt_spec *spec = usdt_spec(ctx);
 	__u64 a[6];
 
-	if (!spec || usdt_arg(ctx, spec, 0, &a[0]) || usdt_arg(ctx, spec, 1, &a[1]) || usdt_arg(ctx, spec, 2, &a[2]) ||
+	if (usdt_arg(ctx, spec, 0, &a[0]) || usdt_arg(ctx, spec, 1, &a[1]) || usdt_arg(ctx, spec, 2, &a[2]) ||
 	    usdt_arg(ctx, spec, 3, &a[3]) || usdt_arg(ctx, spec, 4, &a[4]) || usdt_arg(ctx, spec, 5, &a[5]))
 		return -1;
 	tag->field1 = a[0];
@@ -99,49 +98,32 @@ static __always_inline int arguments(void *ctx, struct tag *tag, __u32 *mode)
 	return 0;
 }
 
-SEC("uprobe")
-int on_lock_wait_start(void *ctx)
+static __always_inline void begin(struct task_struct *task, __u64 now, struct tag tag, __u32 mode)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct open_wait w = {};
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct open_wait w = { .since = now, .ran = cpu_time(task), .tag = tag, .mode = mode };
+	__u32 pid = task->tgid;
 
-	if (!in_target(task))
-		return 0;
-	if (arguments(ctx, &w.tag, &w.mode)) {
+	if (bpf_map_update_elem(&open_waits, &pid, &w, BPF_ANY))
 		count_lost();
-		return 0;
-	}
-	w.since = bpf_ktime_get_ns();
-	w.ran = cpu_time(task);
-	if (w.since < window_end && bpf_map_update_elem(&open_waits, &pid, &w, BPF_ANY))
-		count_lost();
-	return 0;
 }
 
-SEC("uprobe")
-int on_lock_wait_done(void *ctx)
+static __always_inline void end(struct task_struct *task, __u64 now, struct tag tag, __u32 mode)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 pid = bpf_get_current_pid_tgid() >> 32, mode = 0;
-	__u64 now = bpf_ktime_get_ns(), start = window_start, since, ran = 0, ns;
+	__u64 start = window_start, since, ran = 0, ns;
 	struct wait_key key = {};
 	struct wait zero = {}, *w;
 	struct open_wait *open;
-	struct tag tag = {};
+	__u32 pid = task->tgid;
 	bool before = false;
 
-	/* What is open at the end of the window is read by user space. */
-	if (now < start || now >= window_end || !in_target(task))
-		return 0;
-	if (arguments(ctx, &tag, &mode)) {
-		count_lost();
-		return 0;
-	}
 	open = bpf_map_lookup_elem(&open_waits, &pid);
 	since = open ? open->since : 0;
 	if (open)
 		ran = cpu_time(task) - open->ran;
+	if (now < start) {
+		bpf_map_delete_elem(&open_waits, &pid);
+		return;
+	}
 	if (since < start) {
 		before = true;
 		since = start;
@@ -155,11 +137,11 @@ int on_lock_wait_done(void *ctx)
 	if (!w) {
 		if (bpf_map_update_elem(&waits, &key, &zero, BPF_NOEXIST)) {
 			count_lost();
-			return 0;
+			return;
 		}
 		w = bpf_map_lookup_elem(&waits, &key);
 		if (!w)
-			return 0;
+			return;
 	}
 	/* A backend has one thread: nobody else writes this. */
 	w->count++;
@@ -170,5 +152,27 @@ int on_lock_wait_done(void *ctx)
 		w->longest = ns;
 		w->tag = tag;
 	}
+}
+
+SEC("uprobe")
+int on_lock_wait(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct usdt_spec *spec = usdt_spec(ctx);
+	__u64 now = bpf_ktime_get_ns();
+	struct tag tag = {};
+	__u32 mode = 0;
+
+	/* What is open at the end of the window is read by user space. */
+	if (!spec || now >= window_end || !in_target(task))
+		return 0;
+	if (arguments(ctx, spec, &tag, &mode)) {
+		count_lost();
+		return 0;
+	}
+	if (spec->point == 0)
+		begin(task, now, tag, mode);
+	else
+		end(task, now, tag, mode);
 	return 0;
 }

@@ -52,6 +52,8 @@ type postgresUsdtSpec struct {
 		IsSigned uint8
 		Pad      [3]uint8
 	}
+	Point uint32
+	Pad   uint32
 }
 
 type postgresWait struct {
@@ -75,17 +77,16 @@ type postgresWaitKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	postgresMapOpenWaits        = "open_waits"
-	postgresMapTargetCgroups    = "target_cgroups"
-	postgresMapTargetProcesses  = "target_processes"
-	postgresMapTheTarget        = "the_target"
-	postgresMapUsdtSpecs        = "usdt_specs"
-	postgresMapWaits            = "waits"
-	postgresProgOnLockWaitDone  = "on_lock_wait_done"
-	postgresProgOnLockWaitStart = "on_lock_wait_start"
-	postgresVarLost             = "lost"
-	postgresVarWindowEnd        = "window_end"
-	postgresVarWindowStart      = "window_start"
+	postgresMapOpenWaits       = "open_waits"
+	postgresMapTargetCgroups   = "target_cgroups"
+	postgresMapTargetProcesses = "target_processes"
+	postgresMapTheTarget       = "the_target"
+	postgresMapUsdtSpecs       = "usdt_specs"
+	postgresMapWaits           = "waits"
+	postgresProgOnLockWait     = "on_lock_wait"
+	postgresVarLost            = "lost"
+	postgresVarWindowEnd       = "window_end"
+	postgresVarWindowStart     = "window_start"
 )
 
 // loadPostgres returns the embedded CollectionSpec for postgres.
@@ -130,8 +131,7 @@ type postgresSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type postgresProgramSpecs struct {
-	OnLockWaitDone  *ebpf.ProgramSpec `ebpf:"on_lock_wait_done"`
-	OnLockWaitStart *ebpf.ProgramSpec `ebpf:"on_lock_wait_start"`
+	OnLockWait *ebpf.ProgramSpec `ebpf:"on_lock_wait"`
 }
 
 // postgresMapSpecs contains maps before they are loaded into the kernel.
@@ -207,14 +207,12 @@ type postgresVariables struct {
 //
 // It can be passed to loadPostgresObjects or ebpf.CollectionSpec.LoadAndAssign.
 type postgresPrograms struct {
-	OnLockWaitDone  *ebpf.Program `ebpf:"on_lock_wait_done"`
-	OnLockWaitStart *ebpf.Program `ebpf:"on_lock_wait_start"`
+	OnLockWait *ebpf.Program `ebpf:"on_lock_wait"`
 }
 
 func (p *postgresPrograms) Close() error {
 	return _PostgresClose(
-		p.OnLockWaitDone,
-		p.OnLockWaitStart,
+		p.OnLockWait,
 	)
 }
 

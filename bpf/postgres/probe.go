@@ -38,8 +38,9 @@ func Supported() error { return probe.Supported("postgres") }
 
 // Probe is the loaded program, attached to nothing outside of a window.
 type Probe struct {
-	o    Options
-	objs postgresObjects
+	o        Options
+	objs     postgresObjects
+	attacher *usdt.Attacher
 }
 
 // Load loads the programs; waits of the members of the target are recorded. The
@@ -55,10 +56,13 @@ func Load(o Options, m *probe.Members) (*Probe, error) {
 	for _, name := range []string{postgresMapOpenWaits, postgresMapWaits} {
 		spec.Maps[name].MaxEntries = uint32(o.MaxWaits)
 	}
+	prog := spec.Programs[postgresProgOnLockWait]
+	usdt.Prepare(prog)
 	p := &Probe{o: o}
 	if err := m.Load(spec, &p.objs, "postgres"); err != nil {
 		return nil, err
 	}
+	p.attacher = usdt.NewAttacher(prog, p.objs.OnLockWait, p.objs.UsdtSpecs)
 	return p, nil
 }
 
@@ -76,14 +80,16 @@ func (p *Probe) reset() error {
 	)
 }
 
+// points in the order that on_lock_wait of postgres.bpf.c knows.
+func points() []usdt.Point {
+	return []usdt.Point{{Provider: "postgresql", Name: "lock__wait__start", Arguments: 6}, {Provider: "postgresql", Name: "lock__wait__done", Arguments: 6}}
+}
+
 // attach hooks the tracepoints of every program that the backends run. unprobed
 // says why one has none.
-func (p *Probe) attach(a *usdt.Attacher, sc *scene) (unprobed string, err error) {
-	for _, s := range sc.servers {
-		err := errors.Join(
-			a.Attach(s.file, s.object, "postgresql", "lock__wait__start", p.objs.OnLockWaitStart, 6),
-			a.Attach(s.file, s.object, "postgresql", "lock__wait__done", p.objs.OnLockWaitDone, 6),
-		)
+func (p *Probe) attach(s *scene) (unprobed string, err error) {
+	for _, srv := range s.servers {
+		err := p.attacher.Attach(srv.file, srv.object, points()...)
 		switch {
 		case errors.Is(err, usdt.ErrNoProbe):
 			unprobed = "PostgreSQL was built without --enable-dtrace"

@@ -28,29 +28,29 @@ type Argument struct {
 	_      [3]uint8
 }
 
-// Spec are a probe's arguments in order, the value of the map usdt_specs.
-type Spec [MaxArguments]Argument
+// Arguments are a probe's, in order.
+type Arguments [MaxArguments]Argument
 
 // ParseArguments reads the arguments of a probe of a machine, which is EM_X86_64
 // or EM_AARCH64. What these compilers do not write for a plain variable (an index
 // register, an address relative to the instruction) is an error.
-func ParseArguments(machine elf.Machine, s string) (spec Spec, n int, err error) {
+func ParseArguments(machine elf.Machine, s string) (args Arguments, n int, err error) {
 	if len(s) > maxText {
-		return spec, 0, fmt.Errorf("arguments of %d bytes", len(s))
+		return args, 0, fmt.Errorf("arguments of %d bytes", len(s))
 	}
 	for s = strings.TrimSpace(s); s != ""; n++ {
 		if n == MaxArguments {
-			return spec, 0, fmt.Errorf("more than %d arguments", MaxArguments)
+			return args, 0, fmt.Errorf("more than %d arguments", MaxArguments)
 		}
 		var one string
 		if one, s, err = next(s); err == nil {
-			spec[n], err = argument(machine, one)
+			args[n], err = argument(machine, one)
 		}
 		if err != nil {
-			return spec, 0, fmt.Errorf("argument %d: %w", n+1, err)
+			return args, 0, fmt.Errorf("argument %d: %w", n+1, err)
 		}
 	}
-	return spec, n, nil
+	return args, n, nil
 }
 
 // next cuts the first argument off: there are spaces inside of brackets.

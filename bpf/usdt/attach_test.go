@@ -23,23 +23,36 @@ type hit struct {
 
 // tracer is the test's BPF program.
 type tracer struct {
+	objects
+	attacher *Attacher
+}
+
+type objects struct {
 	OnHit     *ebpf.Program `ebpf:"on_hit"`
 	Hits      *ebpf.Map     `ebpf:"hits"`
 	UsdtSpecs *ebpf.Map     `ebpf:"usdt_specs"`
 }
 
-func load() (*tracer, error) {
+// load loads it to be attached to one point at a time, or as the kernel likes best.
+func load(plain bool) (*tracer, error) {
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 	if err != nil {
 		return nil, err
 	}
+	if !plain {
+		Prepare(spec.Programs["on_hit"])
+	}
 	var tr tracer
-	return &tr, spec.LoadAndAssign(&tr, nil)
+	if err := spec.LoadAndAssign(&tr.objects, nil); err != nil {
+		return nil, err
+	}
+	tr.attacher = NewAttacher(spec.Programs["on_hit"], tr.OnHit, tr.UsdtSpecs)
+	return &tr, nil
 }
 
-func loaded(t *testing.T) *tracer {
+func loaded(t *testing.T, plain bool) *tracer {
 	t.Helper()
-	tr, err := load()
+	tr, err := load(plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,32 +66,37 @@ func (tr *tracer) hit(t *testing.T, pid, spec int) (h hit) {
 	return h
 }
 
-func (tr *tracer) attach(f *os.File, a *Attacher) error {
-	a.Specs = tr.UsdtSpecs
+func (tr *tracer) attach(f *os.File) error {
 	o, err := ReadObject(f, "test")
 	if err != nil {
 		return err
 	}
-	if err := a.Attach(f, o, "test", "tick", tr.OnHit, MaxArguments); err != nil {
-		return err
+	return tr.attacher.Attach(f, o, Point{"test", "tick", MaxArguments}, Point{"test", "always", 1})
+}
+
+// both runs a test with one link for each point, as before 6.6, and as the
+// kernel likes best.
+func both(t *testing.T, test func(t *testing.T, plain bool)) {
+	for name, plain := range map[string]bool{"plain": true, "best": false} {
+		t.Run(name, func(t *testing.T) { test(t, plain) })
 	}
-	return a.Attach(f, o, "test", "always", tr.OnHit, 1)
 }
 
 // Every form of argument arrives, and the semaphore and the code are as before
 // when the tracer is gone.
-func TestAttach(t *testing.T) {
+func TestAttach(t *testing.T) { both(t, testAttach) }
+
+func testAttach(t *testing.T, plain bool) {
 	p := start(t)
-	tr := loaded(t)
+	tr := loaded(t, plain)
 	tickBefore, alwaysBefore := p.instruction("tick"), p.instruction("always")
 	if n := p.semaphore(); n != 0 {
 		t.Fatalf("the semaphore is %d before anything is attached", n)
 	}
-	var a Attacher
-	if err := tr.attach(p.file, &a); err != nil {
+	if err := tr.attach(p.file); err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	defer tr.attacher.Close()
 	if n := p.semaphore(); n != 1 {
 		t.Errorf("the semaphore is %d while one tracer is attached", n)
 	}
@@ -103,7 +121,7 @@ func TestAttach(t *testing.T) {
 	waitFor(t, "the new process's semaphore is up", func() bool { return born.semaphore() == 1 })
 	waitFor(t, "the new process is traced", func() bool { return tr.hit(t, born.pid, 0).Count > 0 })
 
-	if err := a.Close(); err != nil {
+	if err := tr.attacher.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []*process{p, born} {
@@ -137,11 +155,13 @@ func (p *process) ticks() (n uint64) {
 const valuesOffset = 0x3000
 
 // A tracer that is killed leaves no breakpoint and no semaphore behind.
-func TestTracerKilled(t *testing.T) {
+func TestTracerKilled(t *testing.T) { both(t, testTracerKilled) }
+
+func testTracerKilled(t *testing.T, plain bool) {
 	p := start(t)
 	before := p.instruction("tick")
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "KMEND_USDT_AS=tracer", "KMEND_USDT_PID="+strconv.Itoa(p.pid))
+	cmd.Env = append(os.Environ(), "KMEND_USDT_AS=tracer", "KMEND_USDT_PID="+strconv.Itoa(p.pid), "KMEND_USDT_PLAIN="+strconv.FormatBool(plain))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -171,7 +191,7 @@ func traceForEver() error {
 	if err != nil {
 		return err
 	}
-	tr, err := load()
+	tr, err := load(os.Getenv("KMEND_USDT_PLAIN") == "true")
 	if err != nil {
 		return err
 	}
@@ -179,7 +199,7 @@ func traceForEver() error {
 	if err != nil {
 		return err
 	}
-	if err := tr.attach(f, &Attacher{}); err != nil {
+	if err := tr.attach(f); err != nil {
 		return err
 	}
 	fmt.Println("attached")
@@ -191,12 +211,11 @@ func traceForEver() error {
 func TestOtherNamespace(t *testing.T) {
 	for name, p := range map[string]*process{"container": run(t, container()), "deleted": deleted(t)} {
 		t.Run(name, func(t *testing.T) {
-			tr := loaded(t)
-			var a Attacher
-			if err := tr.attach(p.file, &a); err != nil {
+			tr := loaded(t, false)
+			if err := tr.attach(p.file); err != nil {
 				t.Fatal(err)
 			}
-			defer a.Close()
+			defer tr.attacher.Close()
 			waitFor(t, "it is traced", func() bool { return tr.hit(t, p.pid, 0).Count > 0 })
 		})
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Arguments of a static tracepoint in user space. User space parses their text
- * (bpf/usdt) and puts where they are into usdt_specs; the attach cookie of a
- * uprobe is the index of its spec.
+ * Static tracepoints in user space. User space (bpf/usdt) parses where their
+ * arguments are and puts it into usdt_specs; the attach cookie of a uprobe is the
+ * index of its spec. One program serves every point of an object.
  */
 #pragma once
 
@@ -21,6 +21,8 @@ struct usdt_arg {
 
 struct usdt_spec {
 	struct usdt_arg args[USDT_ARGUMENTS];
+	__u32 point; /* which it is: the index in the points that were attached */
+	__u32 pad;
 };
 
 struct {
