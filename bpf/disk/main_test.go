@@ -162,19 +162,11 @@ func (l loop) account() (a account) {
 // onDisk is a directory on a disk.
 func onDisk(t *testing.T) string {
 	t.Helper()
-	wd, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
 	var fs unix.Statfs_t
-	if err := unix.Statfs(wd, &fs); err != nil || fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
-		t.Skip("needs a disk below the working directory; it runs in `make test` and not in test/kernels")
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
+		t.Skip("needs a temporary directory on a disk; it runs in `make test` and not in test/kernels")
 	}
-	dir, err := os.MkdirTemp(wd, "test-disk-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
 

@@ -43,15 +43,15 @@ func TestCountsAndTimesAreTheDevices(t *testing.T) {
 		}
 		all, own := r.of(l.Device, Target, Kernel, Other), r.of(l.Device, Target)
 		ios, bytes, took := d.last.ios-d.before.ios, d.last.bytes-d.before.bytes, d.last.ms-d.before.ms
-		t.Logf("all: %v", all)
+		t.Logf("all: %v; skipped %d; pending %+v", all, r.Skipped, r.Pending)
 		t.Logf("the target: %v", own)
 		t.Logf("the device's account: %.0f I/Os, %.0f bytes, %.0f ms; the workload: %d commits, %.0f ms", ios, bytes, took, d.did.Ops, d.did.WaitedMS)
 		// A flush of its own is a write without data to the device.
-		if got := float64(all.Count() - all.Others); got != ios {
+		if got := float64(all.Count() - all.Others); got > ios || got < ios-few(ios) {
 			t.Errorf("%.0f I/Os, the device counted %.0f", got, ios)
 		}
-		if float64(all.Bytes) != bytes {
-			t.Errorf("%d bytes, the device counted %.0f", all.Bytes, bytes)
+		if got := float64(all.Bytes); got > bytes || got < bytes-4096*few(ios) {
+			t.Errorf("%.0f bytes, the device counted %.0f", got, bytes)
 		}
 		// Its time of an I/O begins when the request has been made, and it counts a
 		// flush before the data apart.
@@ -59,7 +59,7 @@ func TestCountsAndTimesAreTheDevices(t *testing.T) {
 			t.Errorf("%.1f ms, the device counted %.1f", got, took)
 		}
 		// Each commit writes its own block, and waits for that and for more.
-		if own.Writes < uint64(d.did.Ops) || d.did.Ops == 0 {
+		if n := float64(d.did.Ops); float64(own.Writes) < n-few(n) || n == 0 {
 			t.Errorf("%d commits of the target in %d writes", d.did.Ops, own.Writes)
 		}
 		if got := ms(own.Queue.Total + own.Service.Total); got > 1.01*d.did.WaitedMS {
@@ -71,6 +71,10 @@ func TestCountsAndTimesAreTheDevices(t *testing.T) {
 		return
 	}
 }
+
+// few is how many of n may be missing: those under way when the window opened, and
+// what the flusher writes for the target.
+func few(n float64) float64 { return max(5, n/50) }
 
 // The neighbour on the same device is known by its cgroup, and the journal as the kernel's.
 func TestNeighbourAndKernel(t *testing.T) {
