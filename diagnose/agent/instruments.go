@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kmend/kmend/bpf/disk"
+	"github.com/kmend/kmend/bpf/memory"
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
 	"github.com/kmend/kmend/incident"
@@ -21,7 +23,10 @@ type instrument struct {
 
 // instruments lists them in the order in which their evidence is shown.
 func instruments() []instrument {
-	return []instrument{}
+	return []instrument{
+		{name: "disk", supported: disk.Supported, load: loadDisks},
+		{name: "memory", supported: memory.Supported, load: loadMemories},
+	}
 }
 
 // measurer is a loaded instrument. Measure attaches, waits for the window, reads,
