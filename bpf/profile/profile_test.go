@@ -12,8 +12,8 @@ import (
 
 	"github.com/cilium/ebpf/link"
 	"github.com/kmend/kmend/bpf/probe"
-	"github.com/kmend/kmend/bpf/stack"
 	"github.com/kmend/kmend/test/rig"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { os.Exit(rig.Main(m)) }
@@ -97,7 +97,9 @@ func TestSamplesAreCPUTime(t *testing.T) {
 		if s.PID != w.PID {
 			t.Fatalf("a stack of process %d, the target is %d", s.PID, w.PID)
 		}
-		if !within(t, string(maps), s.IP, "r-x") || !within(t, string(maps), s.SP, "rw") || len(s.User) < stack.MaxBytes/2 {
+		// What lies above a goroutine's stack may never have been touched, and is not read then.
+		if !within(t, string(maps), s.IP, "r-x") || !within(t, string(maps), s.SP, "rw") || len(s.User) == 0 {
+			t.Logf("at %x with the stack at %x, of which %d bytes were read", s.IP, s.SP, len(s.User))
 			odd++
 		}
 	}
@@ -150,25 +152,32 @@ func TestOthersAreNotSampled(t *testing.T) {
 	}
 }
 
-// attached counts the kernel's links to the program.
-func attached(t *testing.T, p *Probe) (n int) {
+// attached counts the kernel's links to the program. A link of others that goes away
+// while it is looked at ends the kernel's list early: it is read again.
+func attached(t *testing.T, p *Probe) int {
 	t.Helper()
 	info, err := p.objs.OnSample.Info()
 	if err != nil {
 		t.Fatal(err)
 	}
 	id, _ := info.ID()
-	var it link.Iterator
-	defer it.Close()
-	for it.Next() {
-		if info, err := it.Link.Info(); err == nil && info.Program == id {
-			n++
+	for {
+		var it link.Iterator
+		n := 0
+		for it.Next() {
+			if info, err := it.Link.Info(); err == nil && info.Program == id {
+				n++
+			}
+		}
+		err := it.Err()
+		it.Close()
+		if err == nil {
+			return n
+		}
+		if !errors.Is(err, unix.EAGAIN) {
+			t.Fatal(err)
 		}
 	}
-	if err := it.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 func TestCancelled(t *testing.T) {
