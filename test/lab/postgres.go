@@ -36,6 +36,8 @@ func (b *bed) postgres(g *group, netns, addr, dir string) *database {
 	b.check(os.Chown(db.dir, uid, gid))
 	_, err := db.who.once(db.user, filepath.Join(db.bin, "initdb"), "-D", db.dir, "-U", "app", "-A", "trust", "-N", "--no-instructions", "-E", "UTF8")
 	b.check(err)
+	// From the other end of a link too.
+	b.check(os.WriteFile(filepath.Join(db.dir, "pg_hba.conf"), []byte("host all all all trust\n"), 0o644))
 	db.proc = g.start(db.user, filepath.Join(db.bin, "postgres"), "-D", db.dir, "-k", "", "-c", "listen_addresses="+addr, "-p", "5433",
 		"-c", "shared_buffers=32MB", "-c", "max_connections=60", "-c", "autovacuum=off", "-c", "log_min_messages=fatal")
 	// Backends hold on to what postgres was told at its start: end it as an
@@ -55,7 +57,7 @@ func (db *database) sql(statements string) string {
 	return strings.TrimSpace(out)
 }
 
-// hold runs statements in a session of their own, which stays for the case.
+// session runs statements in a session of their own, which stays for the case.
 func (db *database) session(g *group, statements string) *proc {
 	return g.start(db.user, filepath.Join(db.bin, "psql"), "-XAtqc", statements)
 }

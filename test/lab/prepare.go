@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,8 +70,11 @@ func packages(ctx context.Context, dir string, log io.Writer) error {
 		if err := os.RemoveAll(to); err != nil {
 			return err
 		}
-		if err := os.CopyFS(to, os.DirFS(strings.TrimSpace(string(out)))); err != nil && !errors.Is(err, fs.ErrInvalid) {
-			return fmt.Errorf("copying %s: %w", p.pkg, err)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if out, err := exec.CommandContext(ctx, "cp", "-a", strings.TrimSpace(string(out)), to).CombinedOutput(); err != nil {
+			return fmt.Errorf("copying %s: %w: %s", p.pkg, err, out)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -41,9 +42,10 @@ type proof struct {
 type attempt struct {
 	Found     string  `json:"found"`
 	Wrong     string  `json:"wrong,omitempty"`
-	Strangers float64 `json:"strangers_cpus"` // held by groups outside the lab
-	Stolen    float64 `json:"stolen"`         // part of the machine's CPU time that the hypervisor took
-	Again     string  `json:"again,omitempty"`
+	Strangers float64 `json:"strangers_cpus"`  // held by groups outside the lab
+	Stolen    float64 `json:"stolen"`          // part of the machine's CPU time that the hypervisor took
+	Waited    float64 `json:"waited_s"`        // before it, for a quiet machine
+	Again     string  `json:"again,omitempty"` // why it was done once more
 }
 
 // account is the whole of a run.
@@ -85,20 +87,31 @@ func machine() string {
 	return fmt.Sprintf("%s, %.0f GB", name, kb/1e6)
 }
 
-// jiffies is the machine's CPU time, all of it and what the hypervisor took.
-func jiffies() (all, stolen float64) {
+// cpuTimes is the machine's CPU time by kind, in the order of /proc/stat: user,
+// nice, system, idle, iowait, irq, softirq, steal.
+func cpuTimes() []float64 {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, 0
+		return nil
 	}
 	line, _, _ := strings.Cut(string(b), "\n")
-	for i, s := range strings.Fields(line) {
-		var v float64
-		if _, err := fmt.Sscan(s, &v); err != nil || i > 8 {
-			continue
+	f := strings.Fields(line)
+	out := make([]float64, 0, 8)
+	for _, s := range f[1:min(9, len(f))] { // guest time, after these, is in user
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return nil
 		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// jiffies is the machine's CPU time, all of it and what the hypervisor took.
+func jiffies() (all, stolen float64) {
+	for i, v := range cpuTimes() {
 		all += v
-		if i == 8 {
+		if i == 7 {
 			stolen = v
 		}
 	}

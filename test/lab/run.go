@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -19,14 +20,55 @@ type lab struct {
 	tools tools
 	log   io.Writer
 	keep  string // folder for kmend's whole answers; empty: not kept
+	// patience is how long to wait before a case for strangers to leave the
+	// machine alone; before a case is done again, ten times as long.
+	patience time.Duration
 }
 
 const attempts = 3
+
+// quiet waits until the machine is idle but for next to nothing (nothing of the
+// lab runs between two cases), at most for so long.
+func quiet(ctx context.Context, atMost time.Duration) {
+	for end := time.Now().Add(atMost); time.Now().Before(end) && ctx.Err() == nil; {
+		idle := idleCPUs(ctx, 300*time.Millisecond)
+		if float64(runtime.NumCPU())-idle < noisyCPUs {
+			return
+		}
+	}
+}
+
+// idleCPUs is how many CPUs were idle, on average over d.
+func idleCPUs(ctx context.Context, d time.Duration) float64 {
+	read := func() (all, idle float64) {
+		f := cpuTimes()
+		for i, v := range f {
+			all += v
+			if i == 3 || i == 4 { // idle and iowait
+				idle += v
+			}
+		}
+		return all, idle
+	}
+	all0, idle0 := read()
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	all, idle := read()
+	if all <= all0 {
+		return 0
+	}
+	return (idle - idle0) / (all - all0) * float64(runtime.NumCPU())
+}
 
 // run does one case, again when strangers may have decided it.
 func (l *lab) run(ctx context.Context, t trial) result {
 	r := result{Name: t.name, Expected: t.expect, Or: t.or, With: t.with}
 	for n := 1; ; n++ {
+		waited := time.Now()
+		quiet(ctx, l.patience*time.Duration(1+9*min(n-1, 1)))
+		gone := time.Since(waited)
 		a, err := l.attempt(ctx, t, &r)
 		var skip missing
 		switch {
@@ -37,7 +79,7 @@ func (l *lab) run(ctx context.Context, t trial) result {
 			r.Found, r.Verdict, a.Wrong = "error", "error", err.Error()
 			a.Found = r.Found
 		}
-		r.Wrong = a.Wrong
+		r.Wrong, a.Waited = a.Wrong, gone.Seconds()
 		noisy := a.Strangers >= noisyCPUs || a.Stolen >= noisySteal
 		if a.Wrong != "" && noisy && n < attempts && ctx.Err() == nil {
 			a.Again = fmt.Sprintf("strangers held %.1f CPUs, %.0f%% were stolen", a.Strangers, 100*a.Stolen)
