@@ -31,6 +31,9 @@ func Diagnose(m incident.Measurement) incident.Diagnosis {
 	d.NotMeasured = notMeasured(m)
 	f := read(m)
 	if why := unusable(m, f); why != "" {
+		if fds := killed(f); len(fds) > 0 { // the kernel says so itself, whatever else is known
+			return conclude(d, fds...)
+		}
 		return conclude(d, inconclusive(why))
 	}
 	return conclude(d, judge(m, f)...)
@@ -57,7 +60,7 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 }
 
 // families are the causes beside those of the CPU: what is confirmed, and doubts.
-var families = []func(facts) []incident.Finding{}
+var families = []func(facts) []incident.Finding{storage, reclaiming, killed}
 
 // causes asks every cause. A target that its quota or its neighbours stop is
 // not busy with its own work; only queueing behind its own threads counts then.
@@ -82,7 +85,6 @@ func causes(m incident.Measurement, f facts) (confirmed, doubts []incident.Findi
 			add(fd, true)
 		}
 	}
-	add(blocked(f, incident.IO))
 	add(blocked(f, incident.KernelLock))
 	return confirmed, doubts
 }

@@ -13,6 +13,8 @@ import (
 var needs = map[string][]incident.Cause{
 	"threads": incident.Causes(),
 	"cgroup":  {incident.CPUThrottled},
+	"disk":    {incident.DiskLatency},
+	"memory":  {incident.MemReclaim, incident.MemOOM},
 }
 
 // notMeasured lists the causes that a probe which did not work, or was not asked,
