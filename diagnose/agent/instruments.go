@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/kmend/kmend/bpf/disk"
+	"github.com/kmend/kmend/bpf/futex"
+	"github.com/kmend/kmend/bpf/locks"
 	"github.com/kmend/kmend/bpf/memory"
 	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/bpf/profile"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
 	"github.com/kmend/kmend/incident"
 )
@@ -26,6 +29,10 @@ func instruments() []instrument {
 	return []instrument{
 		{name: "disk", supported: disk.Supported, load: loadDisks},
 		{name: "memory", supported: memory.Supported, load: loadMemories},
+		{name: "locks", supported: locks.Supported, load: loadLocks},
+		{name: "futex", supported: futex.Supported, load: loadFutex},
+		{name: "steal", supported: stealSupported, load: loadStealer},
+		{name: "profile", supported: profile.Supported, load: loadProfiler},
 	}
 }
 

@@ -114,26 +114,30 @@ func queueing(f facts, beside bool) (incident.Finding, bool) {
 			about(want), plural(f.cpus, "CPU"), ms(on), ms(queue), ms(f.active)),
 	}
 	if !beside {
-		fd.Share = f.share(on + queue)
+		fd.Share = f.share(on - f.notRun() + queue)
 	}
-	return fd, true
+	return f.withHot(fd), true
 }
 
 // busy: nothing held the target back and it wanted all that it may use. What it
-// waited for others was under the threshold of cpu.saturated.
+// waited for others was under the threshold of cpu.saturated. What the hypervisor
+// stole is another finding's.
 func busy(f facts) (incident.Finding, bool) {
-	on := f.state(incident.OnCPU)
-	if !f.over(on, busyShare) {
+	on, stolen := f.state(incident.OnCPU), f.notRun()
+	if !f.over(on-stolen, busyShare) {
 		return incident.Finding{}, false
 	}
 	fd := incident.Finding{
 		Cause:     incident.CPUBusy,
 		Verdict:   incident.Confirmed,
-		Share:     f.share(on),
+		Share:     f.share(on - stolen),
 		Threshold: f.threshold(busyShare) + fmt.Sprintf(", a thread or the target wants at least %.0f%% of what it may use", 100*busyUse),
 		Evidence:  f.cite("on_cpu", "active"),
 	}
 	own := fmt.Sprintf("on CPU %s of %s ms%s", ms(on), ms(f.active), f.inThreads())
+	if stolen > 0 {
+		own += fmt.Sprintf(", of which the hypervisor took %s", ms(stolen))
+	}
 	may, evidence := f.may()
 	top := f.busiest()
 	ran, waited := top.States[incident.OnCPU], top.States[incident.RunQueue]
@@ -150,7 +154,35 @@ func busy(f facts) (incident.Finding, bool) {
 	default:
 		return incident.Finding{}, false
 	}
-	return fd, true
+	return f.withHot(fd), true
+}
+
+// withHot names the function in which most of the time on CPU went by, where it was
+// sampled. Evidence of the probe profile (diagnose/agent/profile.go):
+//
+//	samples       how often a thread of the target was met
+//	hot_function  % of the samples in which a function itself ran (subject), five at most
+//	hot_stack     % of the samples with the same stack, five at most
+func (f facts) withHot(fd incident.Finding) incident.Finding {
+	samples, ok := f.find("profile", "samples")
+	if !ok || samples.Value < minSamples {
+		return fd
+	}
+	var top incident.Evidence
+	for _, e := range f.m.Evidence {
+		switch {
+		case e.Probe != "profile":
+		case e.Metric == "hot_function" && e.Value > top.Value:
+			top = e
+		case e.Metric == "hot_stack":
+			fd.Evidence = append(fd.Evidence, e.ID)
+		}
+	}
+	if top.Value >= 100*minHot {
+		fd.Message += fmt.Sprintf("; %.0f%% of it in %s", min(100, top.Value), top.Subject)
+		fd.Evidence = append(fd.Evidence, top.ID, samples.ID)
+	}
+	return fd
 }
 
 // may is how many CPUs the target may use: its CPUs or the smallest quota.

@@ -18,6 +18,7 @@ func Diagnose(m incident.Measurement) incident.Diagnosis {
 		Target:     m.Target,
 		Node:       m.Node,
 		Window:     m.Window,
+		Baseline:   m.Baseline,
 		Evidence:   m.Evidence,
 		Ledger:     m.Ledger,
 		Probes:     m.Probes,
@@ -60,7 +61,7 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 }
 
 // families are the causes beside those of the CPU: what is confirmed, and doubts.
-var families = []func(facts) []incident.Finding{storage, reclaiming, killed}
+var families = []func(facts) []incident.Finding{steal, storage, reclaiming, killed}
 
 // causes asks every cause. A target that its quota or its neighbours stop is
 // not busy with its own work; only queueing behind its own threads counts then.
@@ -105,6 +106,7 @@ func outweighed(doubts, confirmed []incident.Finding) incident.Finding {
 func conclude(d incident.Diagnosis, findings ...incident.Finding) incident.Diagnosis {
 	for i := range findings {
 		findings[i].Evidence = inOrder(findings[i].Evidence, d.Evidence)
+		findings[i].Recorded = d.Window.Recorded
 	}
 	d.Findings, d.Verdict = findings, findings[0].Verdict
 	return d

@@ -90,9 +90,17 @@ func (f facts) behindOthers() float64 {
 	return f.state(incident.RunQueue) - f.behindOwn()
 }
 
-// unexplained is the part that is neither.
-func (f facts) unexplained() float64 {
+// behindNobody is the part that is neither.
+func (f facts) behindNobody() float64 {
 	return f.state(incident.RunQueue) - f.behindOwn() - f.behindOthers()
+}
+
+// unexplained is the part of that which the hypervisor does not explain.
+func (f facts) unexplained() float64 {
+	if l := f.stolen(); f.stealCounts(l) {
+		return f.behindNobody() - l.waited
+	}
+	return f.behindNobody()
 }
 
 // crowded reports whether others hold enough of the CPUs for a wait to be their doing.

@@ -15,6 +15,8 @@ var needs = map[string][]incident.Cause{
 	"cgroup":  {incident.CPUThrottled},
 	"disk":    {incident.DiskLatency},
 	"memory":  {incident.MemReclaim, incident.MemOOM},
+	"steal":   {incident.CPUSteal},
+	"profile": {}, // it only says more about cpu.busy
 }
 
 // notMeasured lists the causes that a probe which did not work, or was not asked,
@@ -40,6 +42,9 @@ func worked(m incident.Measurement, probe string) bool {
 // when everything was measured.
 func incomplete(m incident.Measurement) string {
 	for _, p := range m.Probes {
+		if causes, known := needs[p.Name]; known && len(causes) == 0 {
+			continue
+		}
 		switch {
 		case p.Status != incident.ProbeOK:
 			return probeTrouble(p) + leaves(p.Name)

@@ -80,4 +80,14 @@ const (
 	// next to nothing.
 	ledgerError = 0.01
 	ledgerSlack = 1.0
+
+	// stealShare, stealDuration (ms in 3 s) and stealTicks (ms): see docs/diagnosis.md.
+	stealShare    = 0.25
+	stealDuration = 300.0
+	stealTicks    = 100.0
+
+	// minSamples of a profile before it says anything: with 20, a part of one half is
+	// known to 11%. minHot of them in one function, or it is not worth a word.
+	minSamples = 20
+	minHot     = 0.05
 )

@@ -73,6 +73,8 @@ func unusable(m incident.Measurement, f facts) string {
 		return fmt.Sprintf("the window of %.0f ms is too short; measure at least %.0f ms", f.window, minWindow*1000)
 	case m.Node.CPUs < 1:
 		return "the measurement does not say how many CPUs the node has"
+	case m.Window.Recorded && wall == 0:
+		return fmt.Sprintf("no thread of the target was active in the %.0f ms recorded", f.window)
 	case m.Ledger.Threads == 0 || wall == 0:
 		return fmt.Sprintf("the target had no thread in the %.0f ms measured", f.window)
 	case math.Abs(total-wall) > max(ledgerSlack, ledgerError*wall):
