@@ -34,7 +34,9 @@ struct cell {
 	__u64 throttled_ns;
 	__u64 cgroup; /* kernfs id of its directory */
 	__u64 group;  /* its task_group, 0 once that is gone; only for sample_groups */
-	__u64 pad[3];
+	__u64 first_periods; /* cfs_bandwidth when the cell was given */
+	__u64 first_throttled_periods;
+	__u64 first_throttled_ns;
 };
 
 struct {
@@ -105,11 +107,16 @@ static __always_inline void claim(struct cell *c, struct task_group___recorder *
 
 	if (was == SERIAL_TAKEN || __sync_val_compare_and_swap(&c->serial, was, SERIAL_TAKEN) != was)
 		return;
-	__builtin_memset(&c->ns, 0, sizeof(*c) - __builtin_offsetof(struct cell, ns));
+	__builtin_memset(&c->limited, 0, sizeof(*c) - __builtin_offsetof(struct cell, limited));
 	c->cgroup = BPF_CORE_READ(tg, css.cgroup, kn, id);
 	c->group = (__u64)tg;
 	c->limited = is_limited(tg);
 	c->quota = NO_QUOTA;
+	if (bpf_core_field_exists(tg->cfs_bandwidth)) {
+		c->first_periods = c->periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
+		c->first_throttled_periods = c->throttled_periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
+		c->first_throttled_ns = c->throttled_ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
+	}
 	if (id > highest)
 		highest = id;
 	__sync_lock_test_and_set(&c->serial, serial);

@@ -111,7 +111,7 @@ func (r *Recorder) delta(i uint32, open [2]uint64, whole uint64) (d Delta, ok bo
 			return d, false
 		}
 		*g = group{serial: c.Serial}
-		g.last.Periods, g.last.ThrottledPeriods, g.last.ThrottledNs = c.Periods, c.ThrottledPeriods, c.ThrottledNs
+		g.last.Periods, g.last.ThrottledPeriods, g.last.ThrottledNs = c.FirstPeriods, c.FirstThrottledPeriods, c.FirstThrottledNs
 	}
 	d = Delta{Cgroup: c.Cgroup, Threads: whole}
 	add := func(to *uint64, now uint64, last *uint64) {

@@ -465,6 +465,8 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 	if (!tg)
 		return *number > highest;
 	limited = is_limited(tg);
+	if (!bpf_core_field_exists(tg->cfs_bandwidth))
+		return 0;
 	quota = BPF_CORE_READ(tg, cfs_bandwidth.quota);
 	period = BPF_CORE_READ(tg, cfs_bandwidth.period);
 	periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);

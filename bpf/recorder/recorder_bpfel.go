@@ -14,24 +14,26 @@ import (
 )
 
 type recorderCell struct {
-	_                structs.HostLayout
-	Serial           uint64
-	Limited          uint64
-	Ns               [6]uint64
-	Switches         uint64
-	Threads          uint64
-	Reclaims         uint64
-	Ooms             uint64
-	Requests         uint64
-	Retransmits      uint64
-	Quota            uint64
-	Period           uint64
-	Periods          uint64
-	ThrottledPeriods uint64
-	ThrottledNs      uint64
-	Cgroup           uint64
-	Group            uint64
-	Pad              [3]uint64
+	_                     structs.HostLayout
+	Serial                uint64
+	Limited               uint64
+	Ns                    [6]uint64
+	Switches              uint64
+	Threads               uint64
+	Reclaims              uint64
+	Ooms                  uint64
+	Requests              uint64
+	Retransmits           uint64
+	Quota                 uint64
+	Period                uint64
+	Periods               uint64
+	ThrottledPeriods      uint64
+	ThrottledNs           uint64
+	Cgroup                uint64
+	Group                 uint64
+	FirstPeriods          uint64
+	FirstThrottledPeriods uint64
+	FirstThrottledNs      uint64
 }
 
 type recorderCpuSlot struct {

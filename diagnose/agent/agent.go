@@ -118,7 +118,13 @@ func (a *Agent) Measure(ctx context.Context, r Request, progress func(Progress))
 		progress = func(Progress) {}
 	}
 	started := time.Now()
-	m, err := a.measure(ctx, r, progress)
+	measure := a.measure
+	if !r.Since.IsZero() {
+		measure = func(ctx context.Context, r Request, _ func(Progress)) (incident.Measurement, error) {
+			return a.recorded(ctx, r)
+		}
+	}
+	m, err := measure(ctx, r, progress)
 	a.metrics.observe(m, err, time.Since(started))
 	return m, err
 }

@@ -24,6 +24,10 @@ type Options struct {
 	Version    string // of the agent, shown in measurements
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: no metrics
+	// Recorder answers for windows that are over; nil: nothing does, and NoRecorder
+	// says why.
+	Recorder   Recorder
+	NoRecorder string
 
 	// open loads the probe; tests put another one in.
 	open func() (prober, error)

@@ -1,6 +1,7 @@
 package recorder
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -36,7 +37,7 @@ func (n *names) close() {
 // number of the directory.
 const fileidKernfs = 0xfe
 
-// path is the directory's, "" when it is gone or cannot be asked.
+// path is the directory's below the mount, "" when it is gone or cannot be asked.
 func (n *names) path(id uint64) string {
 	if n.mount == nil || id == 0 {
 		return ""
@@ -49,8 +50,9 @@ func (n *names) path(id uint64) string {
 	}
 	defer unix.Close(fd)
 	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
-	if err != nil || path != n.dir && !strings.HasPrefix(path, n.dir+"/") {
+	below, ok := strings.CutPrefix(path, n.dir)
+	if err != nil || !ok || below != "" && below[0] != '/' {
 		return ""
 	}
-	return path
+	return cmp.Or(below, "/")
 }

@@ -25,7 +25,7 @@ func (notKept) Unwrap() error   { return ErrNotKept }
 // Sum is what one cgroup did in a window.
 type Sum struct {
 	Cgroup uint64
-	Path   string // of its directory, gone or not; "" if it was never known
+	Path   string // of its directory below the mount of the hierarchy, gone or not; "" if it was never known
 	// States is the time of its threads in each of the states of bpf/recorder.
 	States [probe.NumStates]time.Duration
 
@@ -201,7 +201,7 @@ func (s *store) sum(first, end uint32, waits []wait, target func(uint64, string)
 	for _, n := range active {
 		w.Threads = max(w.Threads, int(n))
 	}
-	w.Threads += int(math.Ceil(float64(waiting) / float64(at.to-at.from)))
+	w.Threads += int(math.Ceil(float64(waiting)/float64(at.to-at.from) - 0.02))
 	for _, v := range s.victims {
 		if v.at >= at.from && v.at < at.to {
 			w.Victims = append(w.Victims, v.Victim)
