@@ -25,12 +25,13 @@ import (
 // diagnoseCmd is `kmend diagnose`: the measurement and the causes alone, on this
 // node, without server, cluster or configuration.
 type diagnoseCmd struct {
-	Cgroup    string `xor:"target" required:"" placeholder:"PATH" help:"Directory of a cgroup, /sys/fs/cgroup/...; on cgroup v1 of any controller."`
-	PID       int    `name:"pid" xor:"target" required:"" placeholder:"PID" help:"A process."`
-	Pod       string `xor:"target" required:"" placeholder:"NAMESPACE/NAME[/CONTAINER]" help:"A pod on this node, or one of its containers."`
-	Window    window `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
-	Output    string `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
-	CRISocket string `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
+	Cgroup    string        `xor:"target" required:"" placeholder:"PATH" help:"Directory of a cgroup, /sys/fs/cgroup/...; on cgroup v1 of any controller."`
+	PID       int           `name:"pid" xor:"target" required:"" placeholder:"PID" help:"A process."`
+	Pod       string        `xor:"target" required:"" placeholder:"NAMESPACE/NAME[/CONTAINER]" help:"A pod on this node, or one of its containers."`
+	Window    window        `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
+	Output    string        `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
+	CPUBudget time.Duration `name:"cpu-budget" env:"KMEND_CPU_BUDGET" default:"2s" placeholder:"DURATION" help:"CPU time that measuring may cost, beyond which it ends itself (${default})."`
+	CRISocket string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
 }
 
 // window is a duration that says what is allowed when it is none.
@@ -83,6 +84,7 @@ func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
 		return fmt.Errorf("naming the target: %w", err)
 	}
 	o := agent.DefaultOptions()
+	o.Budget.CPU = c.CPUBudget
 	o.CRISocket, o.Version = c.CRISocket, build.Of(version).Version
 	a, err := agent.New(o)
 	if err != nil {
