@@ -61,7 +61,7 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 }
 
 // families are the causes beside those of the CPU: what is confirmed, and doubts.
-var families = []func(facts) []incident.Finding{steal, storage, reclaiming, killed}
+var families = []func(facts) []incident.Finding{steal, storage, reclaiming, killed, kernelLocks, convoy}
 
 // causes asks every cause. A target that its quota or its neighbours stop is
 // not busy with its own work; only queueing behind its own threads counts then.
@@ -86,7 +86,6 @@ func causes(m incident.Measurement, f facts) (confirmed, doubts []incident.Findi
 			add(fd, true)
 		}
 	}
-	add(blocked(f, incident.KernelLock))
 	return confirmed, doubts
 }
 

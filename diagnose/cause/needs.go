@@ -12,6 +12,8 @@ import (
 // measured, and nothing is clean.
 var needs = map[string][]incident.Cause{
 	"threads": incident.Causes(),
+	"locks":   {incident.LockKernel},
+	"futex":   {incident.LockUser},
 	"cgroup":  {incident.CPUThrottled},
 	"disk":    {incident.DiskLatency},
 	"memory":  {incident.MemReclaim, incident.MemOOM},

@@ -72,6 +72,32 @@ const (
 	// tens.
 	refaultsMin = 200.0
 
+	// kernelLockShare of sleeping and spinning for kernel locks: four threads on two
+	// CPUs that map memory read 14 to 25%, that write one file 25 to 45%, that use one
+	// pipe 45 to 60% (most of it spinning); busy loops and futex convoys under 1%.
+	kernelLockShare = 0.10
+	// lockWitness is the part of what the one witness says that the other must say.
+	// The probe reads 100 to 230% of the ledger's kernel_lock (it counts until the
+	// thread runs again), the ledger 100 to 105% of a convoy's waits.
+	lockWitness = 0.5
+
+	// userLockShare and userLockTime (ms in 3 s) of waiting for locks that threads
+	// hand to each other: four threads that hold one for 2 to 3 ms at a time read 60
+	// to 75%, that compute as long outside of it 35 to 45%, ten times as long under
+	// 10%. A Python queue with four workers at a third of a CPU reads up to 22% on its
+	// interpreter lock.
+	userLockShare = 0.30
+	userLockTime  = 150.0
+	// Which address is a lock: TestConvoy, TestNotALock and those in C of bpf/futex.
+	// Of a lock's wakes 99 to 100% are by threads that wait there too (work queues 0%,
+	// their own little mutex 22%), none of many (barriers 100%), the word is the same
+	// and not 0 in 100% of the waits (a self-feeding pool 0%, a barrier 1%), and
+	// somebody had it in 93 to 120% of the time with a waiter.
+	wakesByWaiters = 0.8
+	sameWord       = 0.9
+	heldShare      = 0.5
+	minWakes       = 10.0
+
 	// idleShare of one CPU: below it the target did next to nothing.
 	idleShare = 0.02
 
@@ -90,4 +116,26 @@ const (
 	// known to 11%. minHot of them in one function, or it is not worth a word.
 	minSamples = 20
 	minHot     = 0.05
+
+	// retransmitMin segments and retransmitRate of those sent must be retransmitted.
+	// A healthy network of one site retransmits less than 0.1%, loopback nothing; a
+	// loss of 2% on a request and answer protocol reads 2 to 4%.
+	retransmitMin  = 3
+	retransmitRate = 0.01
+	// retransmitShare of the base: one loss stalls a connection for 200 ms and more,
+	// so a loss of 2% reads 50% and more with work of 1 ms a request.
+	retransmitShare = 0.10
+
+	// peerAnswers completed answers and peerSlow ms on average: a service on the same
+	// machine that just works reads 0.1 ms, 4 ms when the machine is overloaded.
+	peerAnswers = 3
+	peerSlow    = 15.0
+	// peerShare of the base.
+	peerShare = 0.20
+	// peerPoll ms on average and above may be a long poll (Kafka's fetch waits for 500
+	// ms), unless the target's clients wait too, for clientsShare of the time.
+	peerPoll     = 400.0
+	clientsShare = 0.5
+	// pollShare of the window for which a request is open without an answer. Chosen.
+	pollShare = 0.5
 )
