@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -110,8 +111,8 @@ type Object struct {
 	Probes  []Probe // of the providers asked for
 }
 
-// ReadObject reads the probes of one provider.
-func ReadObject(r io.ReaderAt, provider string) (*Object, error) {
+// ReadObject reads the probes of these providers.
+func ReadObject(r io.ReaderAt, providers ...string) (*Object, error) {
 	f, err := NewFile(r)
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func ReadObject(r io.ReaderAt, provider string) (*Object, error) {
 	}
 	o := &Object{Machine: f.Machine}
 	for _, p := range all {
-		if p.Provider == provider {
+		if slices.Contains(providers, p.Provider) {
 			o.Probes = append(o.Probes, p)
 		}
 	}
