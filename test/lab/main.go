@@ -35,6 +35,7 @@ type options struct {
 	prepare, victims, kmend string
 	keep                    string
 	patience                time.Duration
+	attempts                int
 }
 
 // run returns the status: 0 right, 1 wrong or an error, 2 bad usage.
@@ -50,6 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	fs.StringVar(&o.kmend, "kmend", "bin/kmend", "the program asked")
 	fs.StringVar(&o.keep, "keep", "", "write kmend's whole answers into this folder")
 	fs.DurationVar(&o.patience, "patience", 5*time.Second, "wait so long before a case for a quiet machine, and ten times as long before one is done again")
+	fs.IntVar(&o.attempts, "attempts", 3, "measure a case so often at most, when strangers held CPUs or the hypervisor took them")
 	if err := fs.Parse(args); err != nil {
 		return 2, nil // it has said why
 	}
@@ -105,7 +107,7 @@ func all(ctx context.Context, o options, trials []trial, log io.Writer) (a accou
 	if os.Geteuid() != 0 {
 		return a, errors.New("the lab makes cgroups, namespaces and loop devices: run it as root")
 	}
-	l := &lab{root: fmt.Sprintf("svc%d", os.Getpid()), log: log, keep: o.keep, patience: o.patience}
+	l := &lab{root: fmt.Sprintf("svc%d", os.Getpid()), log: log, keep: o.keep, patience: o.patience, attempts: o.attempts}
 	if l.tools.kmend, err = filepath.Abs(o.kmend); err != nil {
 		return a, err
 	}

@@ -11,8 +11,14 @@ func rowOrder() []string {
 	return []string{throttled, saturated, busy, "cpu.steal", retransmit, peerSlow, diskSlow, kernelLock, userLock, dbLock, gcPause, reclaim, oom, healthy}
 }
 
-func columnOrder() []string {
-	return append(rowOrder()[:13:13], "clean", "inconclusive", "error")
+func columnOrder(found []string) []string {
+	names := append(rowOrder()[:13:13], "clean", "inconclusive", "error")
+	for _, f := range found { // what the lab has no name for
+		if !slices.Contains(names, f) {
+			names = append(names, f)
+		}
+	}
+	return names
 }
 
 // matrix counts the cases by the cause expected and the answer. Rows and columns
@@ -24,9 +30,11 @@ type matrix struct {
 
 func tabulate(results []result) matrix {
 	m := matrix{cells: map[[2]string]int{}}
+	var found []string
 	for _, r := range results {
 		if r.Skipped == "" {
 			m.cells[[2]string{r.Expected, r.Found}]++
+			found = append(found, r.Found)
 		}
 	}
 	used := func(i int, names []string) []string {
@@ -39,7 +47,7 @@ func tabulate(results []result) matrix {
 			return true
 		})
 	}
-	m.rows, m.columns = used(0, rowOrder()), used(1, columnOrder())
+	m.rows, m.columns = used(0, rowOrder()), used(1, columnOrder(found))
 	return m
 }
 

@@ -23,9 +23,8 @@ type lab struct {
 	// patience is how long to wait before a case for strangers to leave the
 	// machine alone; before a case is done again, ten times as long.
 	patience time.Duration
+	attempts int // of a case that strangers may have decided
 }
-
-const attempts = 3
 
 // quiet waits until the machine is idle but for next to nothing (nothing of the
 // lab runs between two cases), at most for so long.
@@ -81,7 +80,7 @@ func (l *lab) run(ctx context.Context, t trial) result {
 		}
 		r.Wrong, a.Waited = a.Wrong, gone.Seconds()
 		noisy := a.Strangers >= noisyCPUs || a.Stolen >= noisySteal
-		if a.Wrong != "" && noisy && n < attempts && ctx.Err() == nil {
+		if a.Wrong != "" && noisy && n < l.attempts && ctx.Err() == nil {
 			a.Again = fmt.Sprintf("strangers held %.1f CPUs, %.0f%% were stolen", a.Strangers, 100*a.Stolen)
 			r.Attempts = append(r.Attempts, a)
 			continue
