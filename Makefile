@@ -69,6 +69,10 @@ bench: build ## Measure; prints and writes docs/benchmarks.md (root).
 	@test/setup/debs prometheus-alertmanager >/dev/null
 	@$(GO) run ./test/bench -kmend bin/kmend -out docs/benchmarks.md
 
+.PHONY: lab-vm
+lab-vm: ## The lab on Debian's 6.1 and 6.12, in VMs (root); LAB='-r REGEXP -o FOLDER' for some of it.
+	@test/lab/vm/run $(LAB)
+
 .PHONY: clean
 clean: ## Remove what was built here; the cache of tools stays.
 	@rm -rf bin .demo
