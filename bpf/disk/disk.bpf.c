@@ -35,7 +35,7 @@ enum op { READ, WRITE, FLUSH, ELSE, NUM_OPS };
 enum { SLOTS = 26 };
 
 /* The longest chain of bios of one request that is walked. */
-enum { MAX_CHAIN = 512 };
+enum { MAX_CHAIN = 256 };
 
 volatile __u64 window_end = ~0ull;
 volatile __u32 skipped; /* requests that were queued before the window */

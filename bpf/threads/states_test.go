@@ -3,6 +3,7 @@ package threads
 import (
 	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -154,6 +155,69 @@ func TestContendedKernelLock(t *testing.T) {
 	s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second))
 	if s.state[kernelLock] < 20 {
 		t.Errorf("four threads fight for one address space: kernel_lock %.0f ms", s.state[kernelLock])
+	}
+}
+
+// A commit waits for the journal without the kernel's in_iowait. What the ledger
+// says of it is held against what the workload saw.
+func TestCommitsAreIO(t *testing.T) {
+	dir := t.TempDir()
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.EXT4_SUPER_MAGIC {
+		t.Skip("needs a temporary directory on ext4; it runs in `make test` and not in test/kernels")
+	}
+	w := rig.Start(t, "-mode", "fsync", "-off", "1us", "-threads", "2", "-dir", dir)
+	s := ledger(t, measure(t, probe.Target{PIDs: []int{w.PID}}, 2*time.Second))
+	// Its two threads do nothing else; the runtime's own threads sleep.
+	rest := 2*2000 - s.state[onCPU] - s.state[runQueue] - s.state[throttled] - s.state[kernelLock]
+	if s.state[io_] < 0.8*rest || s.state[io_] < 20 {
+		t.Errorf("two threads commit all the time and wait %.0f ms: io %.0f ms", rest, s.state[io_])
+	}
+}
+
+// Threads that read a mapped file in a memory cgroup with too little for it, and
+// then with enough.
+func TestReclaimIsReclaim(t *testing.T) {
+	rig.Root(t)
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
+		t.Skip("needs a disk below the working directory; it runs in `make test` and not in test/kernels")
+	}
+	if rig.IsV2() {
+		t.Skip("sets a limit of cgroup v1; it runs in `make test`")
+	}
+	path, err := os.MkdirTemp("/sys/fs/cgroup/memory", "kmend-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := rig.OpenGroup(t, path)
+	g.Write("memory.limit_in_bytes", strconv.Itoa(256<<20))
+	w := rig.Start(t, "-mode", "mapped", "-mb", "64", "-threads", "2", "-dir", dir, "-cgroup", path)
+	target := probe.Target{PIDs: []int{w.PID}}
+	if s := ledger(t, measure(t, target, time.Second)); s.state[reclaim] > 1 {
+		t.Errorf("reclaim %.0f ms in a cgroup with enough memory", s.state[reclaim])
+	}
+	for range 100 { // v1 takes a limit below the usage when it can reclaim the difference
+		if err = os.WriteFile(path+"/memory.limit_in_bytes", []byte(strconv.Itoa(24<<20)), 0o644); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for window := time.Second; ; window *= 2 {
+		s := ledger(t, measure(t, target, window))
+		if s.state[reclaim] > 20 && s.state[reclaim] > s.state[kernelLock] {
+			return
+		}
+		if window > 16*time.Second {
+			t.Fatalf("reclaim %.0f ms", s.state[reclaim])
+		}
 	}
 }
 

@@ -159,7 +159,8 @@ func (d device) String() string {
 	return s
 }
 
-// ioLimit is an I/O limit of a cgroup of which the most was used.
+// ioLimit is an I/O limit of a cgroup of which the most was used: io.max, or what
+// v1 has for it in blkio.throttle.*_device.
 type ioLimit struct {
 	group, device, kind string
 	limit, used         float64 // a second
@@ -167,11 +168,11 @@ type ioLimit struct {
 }
 
 func (l ioLimit) String() string {
-	file, unit := "io.max", "requests/s"
+	unit := "requests/s"
 	if strings.HasSuffix(l.kind, "bps") {
 		unit = "bytes/s"
 	}
-	return fmt.Sprintf("%s of %s: %s of %.0f %s on %s, it used %.0f", file, l.group, l.kind, l.limit, unit, l.device, l.used)
+	return fmt.Sprintf("io.max of %s: %s of %.0f %s on %s, it used %.0f", group(l.group), l.kind, l.limit, unit, l.device, l.used)
 }
 
 // ioLimit finds the limit that is used most; ok when it is used up.
