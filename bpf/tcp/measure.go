@@ -43,11 +43,9 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
-	start, err := p.open(window)
-	if err != nil {
+	if err := p.reset(); err != nil {
 		return r, err
 	}
-	r.Start, r.Window = time.Now(), window
 	ls, err := probe.Attach(p.programs()...)
 	defer func() {
 		if cerr := ls.Close(); cerr != nil && err == nil {
@@ -57,6 +55,11 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
+	start, err := p.open(window)
+	if err != nil {
+		return r, err
+	}
+	r.Start, r.Window = time.Now(), window
 	// Attached first: a connection made meanwhile is seen by one of the two.
 	if _, err := probe.Iterate(p.objs.BeginSockets); err != nil {
 		return r, fmt.Errorf("finding the target's connections: %w", err)
@@ -76,19 +79,21 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	return r, err
 }
 
-// open empties what the last window left and begins a new one, now.
-func (p *Probe) open(window time.Duration) (start time.Duration, err error) {
+// reset empties what the last window left and begins a new one, still closed.
+func (p *Probe) reset() error {
 	p.window++
-	err = errors.Join(
+	return errors.Join(
+		p.objs.WindowEnd.Set(uint64(0)),
 		probe.ClearMap[tcpPeer](p.objs.ClosedPeers),
 		probe.ClearMap[tcpEndpoint](p.objs.Listeners),
 		p.objs.Lost.Set(uint64(0)),
 		p.objs.SocketCount.Set(uint32(0)),
 		p.objs.WindowId.Set(p.window),
 	)
-	if err != nil {
-		return 0, err
-	}
+}
+
+// open begins the window, now.
+func (p *Probe) open(window time.Duration) (start time.Duration, err error) {
 	if start, err = probe.Monotonic(); err != nil {
 		return 0, err
 	}

@@ -74,6 +74,8 @@ func (p *Probe) Close() error {
 	return p.objs.Close()
 }
 
+// programs in the order in which they are attached: what begins a connection
+// comes last, so that its end is not missed.
 func (p *Probe) programs() []*ebpf.Program {
-	return []*ebpf.Program{p.objs.OnState, p.objs.OnRetransmit, p.objs.OnSynack, p.objs.OnSegment}
+	return []*ebpf.Program{p.objs.OnSegment, p.objs.OnRetransmit, p.objs.OnSynack, p.objs.OnState, p.objs.OnOpen}
 }

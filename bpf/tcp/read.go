@@ -82,28 +82,21 @@ func add(peers map[tcpPeer]*Peer, key tcpPeer, t tcpTotals, answerMax uint64) {
 		}
 		peers[key] = p
 	}
-	p.Connections += t.Sockets
-	p.Segments += t.Segments
-	p.Retransmits += t.Retransmits
-	p.TimeoutSegments += t.ByTimeout
-	p.FastSegments += t.ByFast
-	p.TailSegments += t.ByProbe
-	p.Timeouts += t.Timeouts
-	p.TimeoutStall += time.Duration(t.TimeoutNs)
-	p.FastStall += time.Duration(t.FastNs)
-	p.TailStall += time.Duration(t.ProbeNs)
-	p.GoneStall += time.Duration(t.GoneNs)
-	p.Answers += t.Answers
-	p.AnswerTime += time.Duration(t.AnswerNs)
-	p.AnswerMax = max(p.AnswerMax, time.Duration(answerMax))
-	p.Waited += time.Duration(t.WaitedNs)
-	p.Unanswered += t.Unanswered
-	p.UnansweredTime += time.Duration(t.UnansweredNs)
-	p.Served += t.Served
-	p.ServedTime += time.Duration(t.ServedNs)
-	p.Unserved += t.Unserved
-	p.UnservedTime += time.Duration(t.UnservedNs)
-	for i, n := range t.Buckets {
-		p.Buckets[i] += n
+	o := Peer{
+		Connections: t.Sockets,
+		Segments:    t.Segments, Retransmits: t.Retransmits,
+		TimeoutSegments: t.ByTimeout, FastSegments: t.ByFast, TailSegments: t.ByProbe,
+		Timeouts:     t.Timeouts,
+		TimeoutStall: time.Duration(t.TimeoutNs), FastStall: time.Duration(t.FastNs), TailStall: time.Duration(t.ProbeNs),
+		GoneStall: time.Duration(t.GoneNs),
 	}
+	if p.Role == Server { // the kernel's side keeps both directions of each
+		o.Served, o.ServedTime = t.Served, time.Duration(t.ServedNs)
+		o.Unserved, o.UnservedTime = t.Unserved, time.Duration(t.UnservedNs)
+	} else {
+		o.Answers, o.AnswerTime, o.AnswerMax = t.Answers, time.Duration(t.AnswerNs), time.Duration(answerMax)
+		o.Waited, o.Buckets = time.Duration(t.WaitedNs), t.Buckets
+		o.Unanswered, o.UnansweredTime = t.Unanswered, time.Duration(t.UnansweredNs)
+	}
+	p.Add(o)
 }

@@ -106,14 +106,13 @@ func dial(t *testing.T, s *service) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	for want := s.l; ; { // until it is accepted
+	for { // until it is accepted
 		for _, a := range s.conns() {
 			if a.RemoteAddr().String() == c.LocalAddr().String() {
 				return &client{t: t, c: c}
 			}
 		}
 		time.Sleep(time.Millisecond)
-		_ = want
 	}
 }
 

@@ -66,6 +66,10 @@ static __always_inline struct conn *join(struct sock *sk, struct tcp_sock *tp, _
 	return c;
 }
 
+/*
+ * Multipath TCP listens with a socket of its own kind, which Go programs do by
+ * default, and gives out connections of plain TCP to whoever speaks only that.
+ */
 static __always_inline void listen_on(const struct sock *sk, __u64 cgroup)
 {
 	struct endpoint e = local_end(sk);
@@ -112,11 +116,12 @@ static __always_inline void close_conn(struct conn *c, struct tcp_sock *tp, __u6
 	c->phase = CLOSED;
 	sum = bpf_map_lookup_elem(&closed_peers, &c->peer);
 	if (!sum) {
-		if (bpf_map_update_elem(&closed_peers, &c->peer, &first, BPF_NOEXIST))
-			count_lost();
+		bpf_map_update_elem(&closed_peers, &c->peer, &first, BPF_NOEXIST);
 		sum = bpf_map_lookup_elem(&closed_peers, &c->peer);
-		if (!sum)
+		if (!sum) {
+			count_lost();
 			return;
+		}
 	}
 	for (int i = 0; i < sizeof(struct totals) / 8; i++)
 		((__u64 *)&sum->t)[i] += ((__u64 *)&c->t)[i];
@@ -143,29 +148,43 @@ int begin_sockets(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	struct socket *from;
 	struct tcp_sock *tp;
+	struct sock *sk;
 	struct conn *c;
 
 	if (!p || !file || !in_target(p))
 		return 0;
 	from = bpf_sock_from_file(file);
-	if (!from || !from->sk)
+	if (!from)
 		return 0;
-	tp = bpf_skc_to_tcp_sock(from->sk);
-	if (!tp)
+	sk = from->sk;
+	if (!sk || (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
 		return 0;
-	if (from->sk->__sk_common.skc_state == TCP_LISTEN) {
-		listen_on(from->sk, task_group_id(p));
+	if (sk->__sk_common.skc_state == TCP_LISTEN) {
+		listen_on(sk, task_group_id(p));
 		return 0;
 	}
-	if (from->sk->__sk_common.skc_state == TCP_CLOSE || measured(from->sk))
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || sk->__sk_common.skc_state == TCP_CLOSE || measured(sk))
 		return 0;
-	c = join(from->sk, tp, task_group_id(p), opened_by(tp));
+	c = join(sk, tp, task_group_id(p), opened_by(tp));
 	if (!c)
 		return 0;
-	if (from->sk->__sk_common.skc_state == TCP_ESTABLISHED)
+	if (sk->__sk_common.skc_state == TCP_ESTABLISHED)
 		begin_exchange(c, tp, bpf_ktime_get_ns());
-	else if (from->sk->__sk_common.skc_state != TCP_SYN_SENT)
+	else if (sk->__sk_common.skc_state != TCP_SYN_SENT)
 		c->phase = CLOSING;
+	return 0;
+}
+
+/*
+ * Two programs for one tracepoint: while the kernel runs one, it skips the same
+ * one in an interrupt of that CPU, and what begins a connection takes longest.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_open, struct sock *sk, int oldstate, int newstate)
+{
+	if (newstate == TCP_SYN_SENT || newstate == TCP_LISTEN)
+		on_opened(sk, newstate);
 	return 0;
 }
 
@@ -176,10 +195,8 @@ int BPF_PROG(on_state, struct sock *sk, int oldstate, int newstate)
 	struct conn *c;
 	__u64 now;
 
-	if (newstate == TCP_SYN_SENT || newstate == TCP_LISTEN) {
-		on_opened(sk, newstate);
+	if (newstate == TCP_SYN_SENT || newstate == TCP_LISTEN)
 		return 0;
-	}
 	if (oldstate == TCP_SYN_RECV && newstate == TCP_ESTABLISHED) {
 		on_accepted(sk);
 		return 0;

@@ -51,7 +51,7 @@ type Peer struct {
 	// since the last timeout: it may never again.
 	GoneStall time.Duration
 
-	// Answers: data came in after data had gone out. Each took from the last byte
+	// Role client. Answers: data came in after data had gone out. Each took from the last byte
 	// out to the first byte in, less the stalls above; AnswerTime is their sum,
 	// Waited what of it was inside the window. With many requests under way at
 	// once on one connection only the youngest is timed.
@@ -65,8 +65,8 @@ type Peer struct {
 	Unanswered     uint64
 	UnansweredTime time.Duration
 
-	// The reverse: data went out after data had come in, which for the role of
-	// the server is a request served.
+	// Role server. The reverse: data went out after data had come in, a request
+	// was served.
 	Served       uint64
 	ServedTime   time.Duration
 	Unserved     uint64 // at the end of the window
@@ -75,6 +75,34 @@ type Peer struct {
 
 // Stalled is how long retransmission stalled the connections that recovered.
 func (p Peer) Stalled() time.Duration { return p.TimeoutStall + p.FastStall + p.TailStall }
+
+// Add adds the connections of o, to the same peer or another.
+func (p *Peer) Add(o Peer) {
+	p.Connections += o.Connections
+	p.Segments += o.Segments
+	p.Retransmits += o.Retransmits
+	p.TimeoutSegments += o.TimeoutSegments
+	p.FastSegments += o.FastSegments
+	p.TailSegments += o.TailSegments
+	p.Timeouts += o.Timeouts
+	p.TimeoutStall += o.TimeoutStall
+	p.FastStall += o.FastStall
+	p.TailStall += o.TailStall
+	p.GoneStall += o.GoneStall
+	p.Answers += o.Answers
+	p.AnswerTime += o.AnswerTime
+	p.AnswerMax = max(p.AnswerMax, o.AnswerMax)
+	p.Waited += o.Waited
+	for i, n := range o.Buckets {
+		p.Buckets[i] += n
+	}
+	p.Unanswered += o.Unanswered
+	p.UnansweredTime += o.UnansweredTime
+	p.Served += o.Served
+	p.ServedTime += o.ServedTime
+	p.Unserved += o.Unserved
+	p.UnservedTime += o.UnservedTime
+}
 
 // Result is one measured window.
 type Result struct {

@@ -112,6 +112,7 @@ const (
 	tcpMapTheTarget       = "the_target"
 	tcpProgBeginSockets   = "begin_sockets"
 	tcpProgEndSockets     = "end_sockets"
+	tcpProgOnOpen         = "on_open"
 	tcpProgOnRetransmit   = "on_retransmit"
 	tcpProgOnSegment      = "on_segment"
 	tcpProgOnState        = "on_state"
@@ -169,6 +170,7 @@ type tcpSpecs struct {
 type tcpProgramSpecs struct {
 	BeginSockets *ebpf.ProgramSpec `ebpf:"begin_sockets"`
 	EndSockets   *ebpf.ProgramSpec `ebpf:"end_sockets"`
+	OnOpen       *ebpf.ProgramSpec `ebpf:"on_open"`
 	OnRetransmit *ebpf.ProgramSpec `ebpf:"on_retransmit"`
 	OnSegment    *ebpf.ProgramSpec `ebpf:"on_segment"`
 	OnState      *ebpf.ProgramSpec `ebpf:"on_state"`
@@ -258,6 +260,7 @@ type tcpVariables struct {
 type tcpPrograms struct {
 	BeginSockets *ebpf.Program `ebpf:"begin_sockets"`
 	EndSockets   *ebpf.Program `ebpf:"end_sockets"`
+	OnOpen       *ebpf.Program `ebpf:"on_open"`
 	OnRetransmit *ebpf.Program `ebpf:"on_retransmit"`
 	OnSegment    *ebpf.Program `ebpf:"on_segment"`
 	OnState      *ebpf.Program `ebpf:"on_state"`
@@ -268,6 +271,7 @@ func (p *tcpPrograms) Close() error {
 	return _TcpClose(
 		p.BeginSockets,
 		p.EndSockets,
+		p.OnOpen,
 		p.OnRetransmit,
 		p.OnSegment,
 		p.OnState,

@@ -32,6 +32,9 @@ type Options struct {
 	CPUs     []int         // pin to these; empty: anywhere
 	Dir      string        // io, fsync, mapped: on which file system
 	MB       int           // hog, mapped: how much, all threads together
+	Addr     string        // ask, answer: HOST:PORT to connect to, or to listen on
+	Delay    time.Duration // answer: how long it takes; an hour is never
+	Loss     float64       // ask, answer: the part of the segments that come in and are dropped, 0 to 1
 }
 
 // DefaultOptions burns one CPU until stopped.
@@ -60,6 +63,9 @@ func (o Options) validate() error {
 	}
 	if o.MB < 1 || o.MB > 1<<16 {
 		return fmt.Errorf("mb is %d, allowed are 1 to %d", o.MB, 1<<16)
+	}
+	if o.Loss < 0 || o.Loss > 1 {
+		return fmt.Errorf("loss is %v, allowed are 0 to 1", o.Loss)
 	}
 	if o.On <= 0 || o.Off <= 0 {
 		return fmt.Errorf("on is %v and off is %v, both must be more than 0", o.On, o.Off)

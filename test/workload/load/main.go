@@ -42,6 +42,9 @@ func parse(args []string, stderr io.Writer) (Options, error) {
 	fs.DurationVar(&o.Duration, "duration", o.Duration, "end after this long; 0: at SIGTERM")
 	fs.StringVar(&o.Dir, "dir", o.Dir, "io, fsync, mapped: use the file system of this directory")
 	fs.IntVar(&o.MB, "mb", o.MB, "hog, mapped: how many MB, all threads together")
+	fs.StringVar(&o.Addr, "addr", o.Addr, "ask, answer: HOST:PORT to connect to, or to listen on")
+	fs.DurationVar(&o.Delay, "delay", o.Delay, "answer: how long it takes; 1h is never")
+	fs.Float64Var(&o.Loss, "loss", o.Loss, "ask, answer: the part of the segments that come in and are dropped, 0 to 1")
 	fs.Func("cgroup", "move into this cgroup directory first; may be repeated", func(dir string) error {
 		o.Cgroups = append(o.Cgroups, dir)
 		return nil

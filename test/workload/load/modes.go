@@ -39,6 +39,7 @@ var modes = map[string]func(*worker){
 	"write": (*worker).write, "pipe": (*worker).pipe, "dir": (*worker).dir,
 	"mutex": (*worker).contend, "queue": (*worker).queue, "chain": (*worker).chain,
 	"barrier": (*worker).barrier, "pingpong": (*worker).pingpong,
+	"ask": (*worker).ask, "answer": (*worker).answer,
 	"fsync":  (*worker).fsync,
 	"hog":    (*worker).hog,
 	"mapped": (*worker).mapped,
@@ -51,7 +52,7 @@ func Modes() []string { return slices.Sorted(maps.Keys(modes)) }
 // another thread that may have ended.
 func (w *worker) waits() bool {
 	switch w.Mode {
-	case "futex", "sleep", "pipe", "mutex", "queue", "chain", "barrier", "pingpong":
+	case "futex", "sleep", "pipe", "mutex", "queue", "chain", "barrier", "pingpong", "ask", "answer":
 		return true
 	}
 	return false
