@@ -45,7 +45,7 @@ struct jvm {
 	__u64 before, after; /* of that one, so far */
 
 	/* Of the scheduler. */
-	__u64 running;       /* threads on a CPU now: the application's | the collector's << 32 */
+	__u64 running;       /* threads that run, or could: the application's | the collector's << 32 */
 	__u64 stopped;       /* when the application's last thread stopped */
 	__u64 stall;         /* when the stall that is open began; 0: none */
 	__u64 rested;        /* when the collector's last thread stopped */
@@ -64,6 +64,17 @@ struct {
 } jvms SEC(".maps");
 
 enum kind { APPLICATION, COLLECTOR, OTHER };
+
+/*
+ * The threads in jvm.running. One that loses its CPU to another stays: whoever
+ * waits for a CPU neither rests nor stands still.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u32); /* thread id */
+	__type(value, __u8); /* enum kind */
+} running SEC(".maps");
 
 /* Who is on a CPU since when, if it is of one of the jvms. */
 struct slot {
@@ -129,30 +140,37 @@ static __always_inline void stall_ends(struct jvm *j, __u64 now)
 		add(&j->stalls, now - began);
 }
 
-static __always_inline void leaves(struct jvm *j, struct slot *s, __u64 now)
+/* A thread has had a CPU for some time. */
+static __always_inline void ran(struct jvm *j, struct slot *s, __u64 now)
 {
-	__u64 ns, left;
+	__u64 ns = now - s->since, stall = j->stall;
 
-	ns = now - s->since;
-	switch (s->kind) {
-	case APPLICATION:
+	if (s->kind == APPLICATION) {
 		__sync_fetch_and_add(&j->app_ns, ns);
+	} else if (s->kind == COLLECTOR) {
+		__sync_fetch_and_add(&j->collector_ns, ns);
+		if (stall && stall < now)
+			__sync_fetch_and_add(&j->stalled_ns, now - (s->since > stall ? s->since : stall));
+	} else {
+		__sync_fetch_and_add(&j->other_ns, ns);
+	}
+}
+
+/* A thread does not want a CPU any more. */
+static __always_inline void leaves(struct jvm *j, enum kind kind, __u64 now)
+{
+	__u64 left;
+
+	if (kind == APPLICATION) {
 		left = __sync_fetch_and_add(&j->running, -1ULL) - 1;
 		if (APPS(left))
-			break;
+			return;
 		j->stopped = now;
 		j->stall = COLLECTORS(left) ? now : 0;
-		break;
-	case COLLECTOR:
-		__sync_fetch_and_add(&j->collector_ns, ns);
+	} else {
 		left = __sync_fetch_and_add(&j->running, -ONE_COLLECTOR) - ONE_COLLECTOR;
-		if (j->stall && !APPS(left))
-			__sync_fetch_and_add(&j->stalled_ns, now - (s->since > j->stall ? s->since : j->stall));
 		if (!COLLECTORS(left))
 			j->rested = now;
-		break;
-	default:
-		__sync_fetch_and_add(&j->other_ns, ns);
 	}
 }
 
@@ -164,26 +182,65 @@ static __always_inline void enters(struct jvm *j, enum kind kind, __u64 now)
 		others = __sync_fetch_and_add(&j->running, 1);
 		if (!APPS(others))
 			stall_ends(j, COLLECTORS(others) ? now : j->rested);
-	} else if (kind == COLLECTOR) {
-		others = __sync_fetch_and_add(&j->running, ONE_COLLECTOR);
-		if (APPS(others) || COLLECTORS(others))
-			return;
-		if (j->stall && now - j->rested > REST) {
-			stall_ends(j, j->rested);
-			j->stopped = 0; /* and what follows is not soon */
-		}
-		if (!j->stall && now - j->stopped < SOON)
-			j->stall = now;
+		return;
 	}
+	others = __sync_fetch_and_add(&j->running, ONE_COLLECTOR);
+	if (APPS(others) || COLLECTORS(others))
+		return;
+	if (j->stall && now - j->rested > REST) {
+		stall_ends(j, j->rested);
+		j->stopped = 0; /* and what follows is not soon */
+	}
+	if (!j->stall && now - j->stopped < SOON)
+		j->stall = now;
+}
+
+static __always_inline void switch_out(struct task_struct *p, struct slot *s, __u64 now)
+{
+	__u32 tgid = p->tgid, tid = p->pid;
+	struct jvm *j = bpf_map_lookup_elem(&jvms, &tgid);
+	__u8 *kind;
+
+	if (!j)
+		return;
+	ran(j, s, now);
+	if (p->__state == 0) /* TASK_RUNNING */
+		return;
+	kind = bpf_map_lookup_elem(&running, &tid);
+	if (kind) {
+		enum kind k = *kind;
+
+		bpf_map_delete_elem(&running, &tid);
+		leaves(j, k, now);
+	}
+}
+
+static __always_inline void switch_in(struct task_struct *p, struct slot *s, __u64 now)
+{
+	__u32 tgid = p->tgid, tid = p->pid;
+	struct jvm *j = bpf_map_lookup_elem(&jvms, &tgid);
+	__u8 kind;
+
+	if (!j)
+		return;
+	kind = kind_of(p);
+	s->tid = tid;
+	s->since = now;
+	s->kind = kind;
+	if (kind == OTHER || bpf_map_lookup_elem(&running, &tid))
+		return;
+	if (bpf_map_update_elem(&running, &tid, &kind, BPF_NOEXIST))
+		__sync_fetch_and_add(&lost, 1);
+	else
+		enters(j, kind, now);
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__u32 zero = 0, tgid;
+	__u32 zero = 0;
 	struct slot *s;
-	struct jvm *j;
 
 	if (now < window_start || now >= window_end)
 		return 0;
@@ -191,23 +248,11 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	if (!s)
 		return 0;
 	/* Who was on a CPU when the window began is known from its next time on. */
-	if (s->tid && s->tid == prev->pid) {
-		tgid = prev->tgid;
-		j = bpf_map_lookup_elem(&jvms, &tgid);
-		if (j)
-			leaves(j, s, now);
-	}
+	if (s->tid && s->tid == prev->pid)
+		switch_out(prev, s, now);
 	s->tid = 0;
-	if (next->flags & PF_KTHREAD)
-		return 0;
-	tgid = next->tgid;
-	j = bpf_map_lookup_elem(&jvms, &tgid);
-	if (!j)
-		return 0;
-	s->tid = next->pid;
-	s->since = now;
-	s->kind = kind_of(next);
-	enters(j, s->kind, now);
+	if (!(next->flags & PF_KTHREAD))
+		switch_in(next, s, now);
 	return 0;
 }
 

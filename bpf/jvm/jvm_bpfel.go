@@ -71,6 +71,7 @@ type jvmUsdtSpec struct {
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	jvmMapJvms        = "jvms"
+	jvmMapRunning     = "running"
 	jvmMapSlots       = "slots"
 	jvmMapUsdtSpecs   = "usdt_specs"
 	jvmProgOnPoint    = "on_point"
@@ -131,6 +132,7 @@ type jvmProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type jvmMapSpecs struct {
 	Jvms      *ebpf.MapSpec `ebpf:"jvms"`
+	Running   *ebpf.MapSpec `ebpf:"running"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
 	UsdtSpecs *ebpf.MapSpec `ebpf:"usdt_specs"`
 }
@@ -165,6 +167,7 @@ func (o *jvmObjects) Close() error {
 // It can be passed to loadJvmObjects or ebpf.CollectionSpec.LoadAndAssign.
 type jvmMaps struct {
 	Jvms      *ebpf.Map `ebpf:"jvms"`
+	Running   *ebpf.Map `ebpf:"running"`
 	Slots     *ebpf.Map `ebpf:"slots"`
 	UsdtSpecs *ebpf.Map `ebpf:"usdt_specs"`
 }
@@ -172,6 +175,7 @@ type jvmMaps struct {
 func (m *jvmMaps) Close() error {
 	return _JvmClose(
 		m.Jvms,
+		m.Running,
 		m.Slots,
 		m.UsdtSpecs,
 	)

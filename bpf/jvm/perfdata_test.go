@@ -25,7 +25,7 @@ func TestPerfData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (counters{frequency: 1e9, invocations: perfInvocations, ticks: perfTicks}); c != want {
+	if want := (counters{frequency: 1e9, invocations: perfInvocations, ticks: perfTicks, collecting: true}); c != want {
 		t.Errorf("%+v, want %+v", c, want)
 	}
 	if p, collecting, err := c.since(counters{collecting: true, frequency: 1e9, ticks: perfTicks - 5000}); err != nil || p.Count != perfInvocations || p.NS != 5000 || collecting {

@@ -149,6 +149,7 @@ func (p *Probe) reset(s *scene) error {
 		p.objs.WindowEnd.Set(uint64(math.MaxUint64)),
 		p.objs.Lost.Set(uint64(0)),
 		probe.ClearMap[uint32](p.objs.Jvms),
+		probe.ClearMap[uint32](p.objs.Running),
 		p.objs.Slots.Put(uint32(0), make([]jvmSlot, cpus)),
 	)
 	for _, m := range s.machines {

@@ -9,10 +9,13 @@ import (
 
 	"github.com/kmend/kmend/bpf/disk"
 	"github.com/kmend/kmend/bpf/futex"
+	"github.com/kmend/kmend/bpf/jvm"
 	"github.com/kmend/kmend/bpf/locks"
 	"github.com/kmend/kmend/bpf/memory"
+	"github.com/kmend/kmend/bpf/postgres"
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/profile"
+	"github.com/kmend/kmend/bpf/tcp"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
 	"github.com/kmend/kmend/incident"
 )
@@ -31,6 +34,9 @@ func instruments() []instrument {
 		{name: "memory", supported: memory.Supported, load: loadMemories},
 		{name: "locks", supported: locks.Supported, load: loadLocks},
 		{name: "futex", supported: futex.Supported, load: loadFutex},
+		{name: "tcp", supported: tcp.Supported, load: loadConnections},
+		{name: "postgres", supported: postgres.Supported, load: loadDatabases},
+		{name: "jvm", supported: jvm.Supported, load: loadMachines},
 		{name: "steal", supported: stealSupported, load: loadStealer},
 		{name: "profile", supported: profile.Supported, load: loadProfiler},
 	}

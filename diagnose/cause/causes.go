@@ -123,7 +123,7 @@ func queueing(f facts, beside bool) (incident.Finding, bool) {
 // waited for others was under the threshold of cpu.saturated. What the hypervisor
 // stole is another finding's.
 func busy(f facts) (incident.Finding, bool) {
-	on, stolen := f.state(incident.OnCPU), f.notRun()
+	on, stolen := f.state(incident.OnCPU)-f.collectorsWork(), f.notRun()
 	if !f.over(on-stolen, busyShare) {
 		return incident.Finding{}, false
 	}

@@ -61,7 +61,7 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 }
 
 // families are the causes beside those of the CPU: what is confirmed, and doubts.
-var families = []func(facts) []incident.Finding{steal, storage, reclaiming, killed, kernelLocks, convoy}
+var families = []func(facts) []incident.Finding{steal, storage, reclaiming, killed, kernelLocks, convoy, networks, database, paused}
 
 // causes asks every cause. A target that its quota or its neighbours stop is
 // not busy with its own work; only queueing behind its own threads counts then.

@@ -63,7 +63,7 @@ func (f facts) labelled() float64 {
 }
 
 // labels are what the families know of the time in sleep and user_lock.
-var labels = []func(facts) float64{convoyed}
+var labels = []func(facts) float64{convoyed, networkLost, databaseLost, pausedLost}
 
 // idle is the time in which threads wanted nothing, as far as the ledger knows:
 // no more than that can have been lost unseen.

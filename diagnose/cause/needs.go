@@ -11,14 +11,17 @@ import (
 // needs says which probes a cause is measured by: without one of them it is not
 // measured, and nothing is clean.
 var needs = map[string][]incident.Cause{
-	"threads": incident.Causes(),
-	"locks":   {incident.LockKernel},
-	"futex":   {incident.LockUser},
-	"cgroup":  {incident.CPUThrottled},
-	"disk":    {incident.DiskLatency},
-	"memory":  {incident.MemReclaim, incident.MemOOM},
-	"steal":   {incident.CPUSteal},
-	"profile": {}, // it only says more about cpu.busy
+	"threads":  incident.Causes(),
+	"locks":    {incident.LockKernel},
+	"futex":    {incident.LockUser},
+	"cgroup":   {incident.CPUThrottled},
+	"tcp":      {incident.NetRetransmit, incident.NetPeerSlow},
+	"disk":     {incident.DiskLatency},
+	"memory":   {incident.MemReclaim, incident.MemOOM},
+	"steal":    {incident.CPUSteal},
+	"postgres": {incident.DBLockWait},
+	"jvm":      {incident.JVMGCPause},
+	"profile":  {}, // it only says more about cpu.busy
 }
 
 // notMeasured lists the causes that a probe which did not work, or was not asked,
