@@ -10,12 +10,13 @@ import (
 
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/profile"
+	"github.com/kmend/kmend/bpf/stack"
 	"github.com/kmend/kmend/diagnose/agent/symbols"
 	"github.com/kmend/kmend/incident"
 )
 
 const (
-	topHot  = 5
+	topHot     = 5
 	stackDepth = 32 // frames that evidence shows
 	// maxSampleLoss of the samples: below it what is left is still a fair choice.
 	maxSampleLoss = 0.01
@@ -46,7 +47,11 @@ func (p *profiler) Measure(ctx context.Context, _ subject, window time.Duration)
 	if err != nil {
 		return reading{}, err
 	}
+	inKernel := withoutRareKernel(r.Stacks)
 	named := p.names.Resolve(ctx, r.Stacks)
+	for _, i := range inKernel {
+		named.Stacks[i].Kernel = []symbols.Frame{{Func: "[kernel]", Module: "kernel", Kind: symbols.Kernel}}
+	}
 	out := reading{evidence: append(
 		[]incident.Evidence{{Metric: "samples", Value: float64(r.Samples), Unit: "samples"}},
 		append(hotFunctions(named.Stacks), hotStacks(named.Stacks)...)...,
@@ -58,6 +63,27 @@ func (p *profiler) Measure(ctx context.Context, _ subject, window time.Duration)
 		out.idle = strings.Join(named.Notes, "; ")
 	}
 	return out, nil
+}
+
+// rareKernel of the samples or less in the kernel are not worth reading the names of
+// 100,000 functions.
+const rareKernel = 0.05
+
+// withoutRareKernel drops the kernel's frames where they are rare, and gives the
+// indexes of the stacks that had some.
+func withoutRareKernel(all []stack.Stack) (in []int) {
+	for i, s := range all {
+		if len(s.Kernel) > 0 {
+			in = append(in, i)
+		}
+	}
+	if float64(len(in)) > rareKernel*float64(len(all)) {
+		return nil
+	}
+	for _, i := range in {
+		all[i].Kernel = nil
+	}
+	return in
 }
 
 // hotStacks are the stacks that were met most often, as a part of all samples.
