@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/bpf/locks"
+	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/diagnose/agent/symbols"
+	"github.com/kmend/kmend/incident"
+)
+
+// instrumentOf loads one instrument for one process.
+func instrumentOf(t *testing.T, load func(*probe.Members) (measurer, error), pid int) measurer {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for eBPF; make test runs it as root")
+	}
+	m, err := probe.NewMembers(64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := load(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := in.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := m.Set(probe.Target{PIDs: []int{pid}}); err != nil {
+		t.Fatal(err)
+	}
+	return in
+}
+
+// loadOf is a mode of test/workload in this test binary, until the test ends.
+func loadOf(t *testing.T, args ...string) (pid int) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), asWorkload+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if _, err := fmt.Fscanf(bufio.NewReader(out), "ready %d\n", &pid); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// most is the evidence of a metric with the largest value.
+func most(evidence []incident.Evidence, metric string) (best incident.Evidence) {
+	for _, e := range evidence {
+		if e.Metric == metric && (e.Value > best.Value || best.Metric == "") {
+			best = e
+		}
+	}
+	return best
+}
+
+func TestKernelLocksHaveNames(t *testing.T) {
+	for mode, class := range map[string]string{"mmap": "mmap_lock", "write": "inode i_rwsem", "dir": "inode i_rwsem", "pipe": "pipe->mutex"} {
+		t.Run(mode, func(t *testing.T) {
+			pid := loadOf(t, "-mode", mode, "-threads", "4", "-dir", t.TempDir())
+			r, err := instrumentOf(t, loadLocks, pid).Measure(t.Context(), subject{proc: "/proc"}, 1500*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slept := most(r.evidence, "lock_sleep")
+			if slept.Subject != class || slept.Value <= 0 || slept.Value > most(r.evidence, "sleep").Value+0.01 {
+				t.Errorf("most waited for is %q: %v of %v ms", slept.Subject, slept.Value, most(r.evidence, "sleep").Value)
+			}
+			if len(slept.Stack) == 0 || !strings.HasSuffix(slept.Stack[0], " (kernel)") {
+				t.Errorf("stack %v", slept.Stack)
+			}
+			if mode == "write" && !strings.HasPrefix(most(r.evidence, "lock_holder").Subject, class+" held by ") {
+				t.Errorf("held by %q", most(r.evidence, "lock_holder").Subject)
+			}
+			for _, e := range r.evidence {
+				if strings.Contains(e.Subject, "0x") {
+					t.Errorf("a lock is named by its address: %q", e.Subject)
+				}
+			}
+		})
+	}
+}
+
+func TestLockClass(t *testing.T) {
+	for _, c := range []struct {
+		wait     locks.Wait
+		variable string
+		stack    string
+		want     string
+	}{
+		{locks.Wait{Known: locks.MmapLock, Kind: locks.RWSem}, "", "", "mmap_lock"},
+		{locks.Wait{Kind: locks.Mutex}, "rtnl_mutex", "__mutex_lock.constprop.0 dev_ioctl", "rtnl_mutex"},
+		{locks.Wait{Kind: locks.Mutex}, "", "__mutex_lock.constprop.0 rtnl_lock dev_ioctl", "rtnl_mutex"},
+		{locks.Wait{Kind: locks.RWSem}, "", "rwsem_down_write_slowpath down_write shmem_file_write_iter vfs_write", "inode i_rwsem"},
+		{locks.Wait{Kind: locks.Spinlock}, "", "__pv_queued_spin_lock_slowpath _raw_spin_lock_irq rwsem_down_write_slowpath down_write ext4_buffered_write_iter", "inode i_rwsem"},
+		{locks.Wait{Kind: locks.Mutex}, "", "__mutex_lock.constprop.0 anon_pipe_read vfs_read", "pipe->mutex"},
+		{locks.Wait{Kind: locks.Spinlock}, "", "native_queued_spin_lock_slowpath _raw_spin_lock try_to_wake_up wake_up_q futex_wake", "rq->lock"},
+		{locks.Wait{Kind: locks.Spinlock}, "", "native_queued_spin_lock_slowpath _raw_spin_lock_irqsave try_to_wake_up wake_up_q", "task pi_lock"},
+		{locks.Wait{Kind: locks.Spinlock}, "", "native_queued_spin_lock_slowpath _raw_spin_lock futex_wake do_futex", "futex hash bucket"},
+		{locks.Wait{Kind: locks.Spinlock}, "", "native_queued_spin_lock_slowpath _raw_spin_lock __rmqueue_pcplist get_page_from_freelist", "zone->lock"},
+		{locks.Wait{Kind: locks.Semaphore}, "", "__down_common down my_driver_open", "lock in my_driver_open"},
+		{locks.Wait{Kind: locks.Mutex}, "", "", "lock at an unknown place"},
+		{locks.Wait{Kind: locks.Mutex}, "", "__mutex_lock.constprop.0", "lock at an unknown place"},
+	} {
+		var frames []symbols.Frame
+		for _, f := range strings.Fields(c.stack) {
+			frames = append(frames, symbols.Frame{Func: f, Module: "kernel", Kind: symbols.Kernel})
+		}
+		if got := lockClass(c.wait, frames, c.variable); got != c.want {
+			t.Errorf("%s %q is %q, want %q", c.wait.Kind, c.stack, got, c.want)
+		}
+	}
+}
+
+func TestVariables(t *testing.T) {
+	const kallsyms = `ffffffff81000000 T _text
+ffffffff82000000 D cgroup_mutex
+ffffffff82000020 d css_set_lock
+ffffffff82000028 D __start_once
+ffffffff83000000 B rtnl_mutex
+bad line
+`
+	got := variablesIn(strings.NewReader(kallsyms), []uint64{0xffffffff82000008, 0xffffffff82000028, 0xffffffff83001000, 0xffffffff81000004})
+	if len(got) != 2 || got[0xffffffff82000008] != "cgroup_mutex" || got[0xffffffff82000028] != "css_set_lock" {
+		t.Errorf("got %v", got)
+	}
+}
+
+// One long wait among short ones is the hypervisor's.
+func TestContendedSpin(t *testing.T) {
+	for _, c := range []struct {
+		l    lockSum
+		want time.Duration
+	}{
+		{lockSum{count: 3, spin: 90, longest: 30}, 0},
+		{lockSum{count: 84, spin: 247, longest: 243}, 4},
+		{lockSum{count: 1000, spin: 5000, longest: 50}, 5000},
+	} {
+		if got := c.l.contendedSpin(); got != c.want {
+			t.Errorf("%+v: %v", c.l, got)
+		}
+	}
+}
