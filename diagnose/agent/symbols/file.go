@@ -95,7 +95,7 @@ func newFile(o opened) (f *file, err error) {
 		case s.Flags&elf.SHF_COMPRESSED != 0:
 		case s.Name == ".gopclntab" || s.Name == ".data.rel.ro.gopclntab":
 			pcln = s
-		case s.Type == elf.SHT_RELA && s.Flags&elf.SHF_ALLOC != 0:
+		case s.Type == elf.SHT_RELA && s.Flags&elf.SHF_ALLOC != 0: //nolint:misspell // ELF's word
 			f.relocs = append(f.relocs, s.SectionHeader)
 		case s.Name == ".text":
 			text = s.Addr

@@ -36,15 +36,15 @@ type made struct {
 
 // entry is an FDE with what its CIE says.
 type entry struct {
-	start, end       uint64
-	program          []byte
-	initial          []byte
-	codeAlign        uint64
-	dataAlign        int64
-	returnReg        uint64
-	signal           bool
-	pointers         byte // how DW_CFA_set_loc's are encoded
-	programAt, ciePC uint64
+	start, end uint64
+	program    []byte
+	initial    []byte
+	codeAlign  uint64
+	dataAlign  int64
+	returnReg  uint64
+	signal     bool
+	pointers   byte // how DW_CFA_set_loc's are encoded
+	programAt  uint64
 }
 
 var errFrame = errors.New("its unwind table is not valid")
@@ -148,8 +148,8 @@ func (f *file) readEntry(at int64, t *frameTable) (e entry, err error) {
 	if c.bad || !t.debug && id == 0 || cie < 0 || cie == at {
 		return e, errFrame
 	}
-	augmented := false
-	if augmented, err = f.readCIE(cie, t.debug, &e); err != nil {
+	augmented, err := f.readCIE(cie, t.debug, &e)
+	if err != nil {
 		return e, err
 	}
 	e.start = c.pointer(e.pointers)
@@ -183,7 +183,7 @@ func (f *file) readCIE(at int64, debug bool, e *entry) (augmented bool, err erro
 	} else {
 		e.returnReg = c.uleb()
 	}
-	for i := 0; i < len(letters); i++ {
+	for i := range len(letters) {
 		switch letters[i] {
 		case 'z':
 			if i != 0 {
