@@ -134,8 +134,8 @@ func (f facts) stopped(m *machine, pause float64) float64 {
 	return min(lost, f.idle())
 }
 
-// collectorsWork is what the collectors' threads ran, and waited for a CPU, during
-// stalls. It is no work of the application: it is why that stood still.
+// collectorsWork is what the collectors' threads ran during stalls. It is no work of
+// the application: it is why that stood still.
 func (f facts) collectorsWork() float64 {
 	work := 0.0
 	for _, m := range f.machines() {
@@ -155,7 +155,7 @@ func pausedLost(f facts) float64 {
 			lost += f.stopped(m, pause)
 		}
 	}
-	return lost - min(f.collectorsWork()*f.waits(), 0.99*f.active)
+	return lost - min(f.collectorsWork(), 0.99*f.active)
 }
 
 func (f facts) pausesCount(pause float64) bool { return pause >= gcDuration*f.window/3000 }
