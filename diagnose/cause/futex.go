@@ -118,6 +118,7 @@ func (l userLock) isLock() bool {
 // waitCode is what a function waits for, where its name says it.
 type waitCode struct {
 	function string
+	within   string // the module that calls it begins so, or anything
 	lock     bool
 	timed    bool   // it waits in short turns, and gives up the lock only when asked
 	what     string // what people call it
@@ -126,7 +127,10 @@ type waitCode struct {
 // waitCodes are looked for in this order: a lock may be made of the others.
 // Source: CPython's Python/ceval_gil.h and thread_pthread.h, POSIX.
 var waitCodes = []waitCode{
-	{function: "take_gil", lock: true, timed: true, what: "Python's global interpreter lock"},
+	{function: "take_gil", lock: true, timed: true, what: gil},
+	// The same without symbols, as distributions ship it: nothing else in CPython does.
+	{function: "pthread_cond_timedwait", within: "python3", lock: true, timed: true, what: gil},
+	{function: "pthread_cond_timedwait", within: "libpython3", lock: true, timed: true, what: gil},
 	{function: "PyThread_acquire_lock_timed", lock: true, what: "a Python lock"},
 	{function: "pthread_cond_"},
 	{function: "__pthread_cond_"},
@@ -134,6 +138,8 @@ var waitCodes = []waitCode{
 	{function: "sem_"},
 	{function: "pthread_join"},
 }
+
+const gil = "Python's global interpreter lock"
 
 // near is how many frames around the system call tell what is waited for.
 const near = 5
@@ -144,10 +150,20 @@ func (l userLock) named() *waitCode {
 		return nil
 	}
 	stack := l.waiter[0]
-	for i := range waitCodes {
-		for _, s := range stack[:min(near, len(stack))] {
-			if function, _ := frame(s); strings.HasPrefix(function, waitCodes[i].function) {
+	stack = stack[:min(near, len(stack))]
+	for i, code := range waitCodes {
+		for k, s := range stack {
+			function, _ := frame(s)
+			if !strings.HasPrefix(function, code.function) {
+				continue
+			}
+			if code.within == "" {
 				return &waitCodes[i]
+			}
+			if k+1 < len(stack) {
+				if _, module := frame(stack[k+1]); strings.HasPrefix(module, code.within) {
+					return &waitCodes[i]
+				}
 			}
 		}
 	}
@@ -161,14 +177,17 @@ func (l userLock) process() string {
 
 // describe says it to people.
 func (l userLock) describe(window float64) string {
-	what := "a lock"
-	if code := l.named(); code != nil && code.what != "" {
+	what, code := "a lock", l.named()
+	if code != nil && code.what != "" {
 		what = code.what
 	}
 	if at := caller(l.waiter); at != "" {
 		what += " in " + at
 	}
 	s := fmt.Sprintf("%.0f threads convoy on %s: waited %s of %s ms", l.waiters, what, ms(l.wait), ms(l.waiters*window))
+	if code != nil && code.timed { // how long it was held between two turns is not known
+		return s + " (" + l.subject + ")"
+	}
 	if l.own > 0 && l.held > 0 {
 		s += fmt.Sprintf(", held %s ms on average", short(l.held/l.own))
 	}
