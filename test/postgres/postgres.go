@@ -34,7 +34,7 @@ type Server struct {
 // ErrNone is that of a machine without PostgreSQL.
 var ErrNone = errors.New("no PostgreSQL; fetch it with: test/setup/debs postgresql-15")
 
-// Program finds postgres and the folder of libraries it needs, if any.
+// Program finds postgres; libraries is where its own are, where it is not installed.
 func Program() (path, libraries string, err error) {
 	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	if len(installed) > 0 {
@@ -53,8 +53,7 @@ func Program() (path, libraries string, err error) {
 		return "", "", ErrNone
 	}
 	path = slices.Max(unpacked)
-	libs, _ := filepath.Glob(filepath.Join(path, "../../../../*-linux-gnu"))
-	return path, strings.Join(libs, ":"), nil
+	return path, filepath.Join(path, "../../../../"), nil
 }
 
 // Start starts a new, empty server, which ends with the test. Its processes are
@@ -78,6 +77,16 @@ func Start(t testing.TB, cgroups ...string) *Server {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	who := nobody(t)
+	if libraries != "" { // in root's cache, where that user may not look
+		usr := filepath.Join(postgres, "../../../../../../usr")
+		if out, err := exec.Command("cp", "-a", usr, dir).CombinedOutput(); err != nil {
+			t.Fatalf("copying %s: %v: %s", usr, err, out)
+		}
+		version, _ := filepath.Rel(usr, postgres)
+		postgres = filepath.Join(dir, "usr", version)
+		libs, _ := filepath.Glob(filepath.Join(dir, "usr/lib/*-linux-gnu"))
+		libraries = strings.Join(libs, ":")
+	}
 	if err := os.Chown(dir, int(who.Uid), int(who.Gid)); err != nil {
 		t.Fatal(err)
 	}
