@@ -42,7 +42,8 @@ func storage(f facts) []incident.Finding {
 	}
 	limit, held := f.ioLimit()
 	held = held && own < diskWitness*io
-	if !held && slowest.mean() < diskSlow && !f.aThreadIn(incident.IO, diskThread) {
+	unseen := f.refaultsUnseen()
+	if !held && !unseen && slowest.mean() < diskSlow && !f.aThreadIn(incident.IO, diskThread) {
 		return nil
 	}
 	fd := incident.Finding{
@@ -58,7 +59,7 @@ func storage(f facts) []incident.Finding {
 		fd.Threshold = f.threshold(diskShare) + fmt.Sprintf(", and %.0f%% of an I/O limit used", 100*limitUsed)
 		fd.Message = said + ", held back by " + limit.String()
 		fd.Evidence = append(fd.Evidence, limit.evidence...)
-	case f.refaultsUnseen():
+	case unseen:
 		fd.Cause, fd.Verdict, fd.Threshold = "", incident.Inconclusive, ""
 		fd.Message = said + ": disk.latency or mem.reclaim, which cannot be told apart on this node: pages that reclaim took are read anew, and the kernel does not mark who waits for them (boot it with psi=1)"
 		fd.Evidence = append(fd.Evidence, f.citeFrom("memory", "psi_off", "refaults")...)
