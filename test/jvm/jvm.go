@@ -5,9 +5,12 @@ package jvm
 
 import (
 	"bufio"
+	"crypto/sha256"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,17 +50,34 @@ func Java(t testing.TB) string {
 	return java
 }
 
+// classes compiles the source once for each of its versions, into the user's cache.
 var classes = sync.OnceValues(func() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "kmend-java"); err != nil {
+	cache, err := os.UserCacheDir()
+	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(dir, "Main.java")
+	dir = filepath.Join(cache, "kmend", fmt.Sprintf("java-%x", sha256.Sum256(source)))
+	if _, err := os.Stat(filepath.Join(dir, "Main.class")); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	work, err := os.MkdirTemp(filepath.Dir(dir), "java-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	file := filepath.Join(work, "Main.java")
 	if err := os.WriteFile(file, source, 0o644); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("java", "-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", dir, file).CombinedOutput()
+	out, err := exec.Command("java", "-XX:TieredStopAtLevel=1", "-m", "jdk.compiler/com.sun.tools.javac.Main", "-d", work, file).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("compiling %s: %w: %s", file, err, out)
+	}
+	if err := os.Rename(work, dir); err != nil && !errors.Is(err, fs.ErrExist) { // another test was faster
+		return "", err
 	}
 	return dir, nil
 })
