@@ -73,6 +73,11 @@ bench: build ## Measure; prints and writes docs/benchmarks.md (root).
 lab-vm: ## The lab on Debian's 6.1 and 6.12, in VMs (root); LAB='-r REGEXP -o FOLDER' for some of it.
 	@test/lab/vm/run $(LAB)
 
+# What it prints goes to standard output, or LABFLAGS='-o json' >cases.json.
+.PHONY: lab
+lab: build ## Make faults with known answers and ask kmend for them; LABFLAGS='-r REGEXP', '-list', '-o json' (root).
+	@$(GO) run ./test/lab -kmend bin/kmend $(LABFLAGS)
+
 .PHONY: clean
 clean: ## Remove what was built here; the cache of tools stays.
 	@rm -rf bin .demo
