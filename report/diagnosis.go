@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,41 @@ func (p *page) diagnosis(d incident.Diagnosis) {
 	if len(d.Findings) == 0 {
 		p.field("Verdict", 0, in(verdictStyle(d.Verdict), string(d.Verdict)))
 	}
+	p.past(d)
 	p.ledger(d, cause)
+}
+
+// past marks what was recorded, and shows the other window that was asked.
+func (p *page) past(d incident.Diagnosis) {
+	if d.Window.Recorded {
+		p.field("Recorded", 0, in(yellow, between(d.Window)), plain(" by the flight recorder; what it found may be over"))
+	}
+	if b := d.Baseline; b != nil {
+		total := active(b.States)
+		text := fmt.Sprintf("%s: active %s ms in %s s", between(b.Window), number(math.Round(total)), number(math.Round(b.Window.Seconds)))
+		for _, s := range incident.States() {
+			if v := b.States[s]; total > 0 && v >= total/100 {
+				text += fmt.Sprintf(" · %s %s", s, percent(v/total))
+			}
+		}
+		p.field("Before", 4, dim(text))
+	}
+	if also := d.Also; also != nil && len(also.Findings) > 0 {
+		label, when := "Now", ""
+		if also.Window.Recorded {
+			label, when = "Recorded", between(also.Window)+": "
+		}
+		f := also.Findings[0]
+		said := string(f.Verdict)
+		if f.Cause != "" {
+			said = string(f.Cause) + " " + said
+		}
+		p.field(label, 0, plain(when), in(verdictStyle(f.Verdict), said), plain(": "+f.Message))
+	}
+}
+
+func between(w incident.Window) string {
+	return fmt.Sprintf("%s to %s", w.Start.UTC().Format("15:04:05"), w.End().UTC().Format("15:04:05 MST"))
 }
 
 func (p *page) finding(label string, d incident.Diagnosis, f incident.Finding) {
@@ -83,6 +118,9 @@ func (p *page) finding(label string, d incident.Diagnosis, f incident.Finding) {
 	facts := []span{in(look, string(f.Verdict))}
 	if f.Cause != "" {
 		facts = []span{in(look, string(f.Cause)+" "+string(f.Verdict))}
+		if f.Recorded {
+			facts = append(facts, in(yellow, " (recorded)"))
+		}
 		if f.Share > 0 {
 			facts = append(facts, plain(", "+percent(f.Share)+" of the active time"))
 		}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/kmend/kmend/diagnose/agent/recorder"
 	"github.com/kmend/kmend/internal/build"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -27,6 +29,9 @@ type serveCmd struct {
 	MemoryBudget     int64         `name:"memory-budget" default:"268435456" placeholder:"BYTES" help:"Memory that one measurement may take, its tables in the kernel included (${default})."`
 	ConnAge          time.Duration `default:"10m" help:"Connections older than this are ended gently, so that a rotated certificate applies (${default})."`
 	Grace            time.Duration `default:"10s" help:"How long a stop waits for measurements under way (${default})."`
+	Recorder         bool          `default:"true" negatable:"" env:"KMEND_AGENT_RECORDER" help:"Record the last 15 minutes, so that a diagnosis can ask about the past; --no-recorder for not."`
+	RecorderMB       int           `name:"recorder-mb" default:"16" help:"MB of buckets that the recorder keeps at most (${default})."`
+	Socket           string        `default:"/run/kmend/agent.sock" env:"KMEND_AGENT_SOCKET" help:"Unix socket for root on this node (${default}); an empty value for none."`
 	LogLevel         slog.Level    `default:"info" help:"debug, info, warn or error (${default})."`
 }
 
@@ -51,13 +56,23 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	o.MaxAtOnce, o.MaxWindow, o.Budget = c.MaxAtOnce, c.MaxWindow, agent.Budget{CPU: c.CPUBudget, Memory: c.MemoryBudget}
 	o.CRISocket, o.NodeName, o.Version = c.CRISocket, c.NodeName, build.Of(version).Version
 	o.Logger, o.Registerer = logger, registry
+	var rec *recorder.Recorder
+	o.NoRecorder = "its agent was started with --no-recorder"
+	if c.Recorder {
+		ro := recorder.DefaultOptions()
+		ro.MaxBytes = c.RecorderMB << 20
+		var err error
+		if o, rec, err = agent.WithRecorder(o, ro); err != nil { // it answers, and says so
+			logger.Warn("nothing is recorded", "reason", err)
+		}
+	}
 	a, err := agent.New(o)
 	if err != nil {
-		return err
+		return errors.Join(err, closeRecorder(rec))
 	}
 	can, err := a.Capabilities(ctx)
 	if err != nil {
-		return errors.Join(err, a.Close())
+		return errors.Join(err, a.Close(), closeRecorder(rec))
 	}
 	for _, p := range can.Probes {
 		logger.Info("probe", "name", p.Name, "status", p.Status, "reason", p.Reason)
@@ -70,5 +85,31 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	s.Listen, s.CertFile, s.KeyFile, s.TokenFile = c.Listen, c.TLSCert, c.TLSKey, c.TokenFile
 	s.InsecureLoopback, s.MaxConnAge, s.Grace = c.InsecureLoopback, c.ConnAge, c.Grace
 	s.Gatherer, s.Logger = registry, logger
-	return errors.Join(agent.Serve(ctx, a, s), a.Close())
+	ctx, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	if rec != nil {
+		beside.Go(func() {
+			if err := rec.Run(ctx); err != nil {
+				logger.Error("nothing more is recorded", "reason", err)
+			}
+		})
+	}
+	if c.Socket != "" {
+		beside.Go(func() {
+			if err := agent.ServeSocket(ctx, a, c.Socket, logger); err != nil {
+				logger.Warn("kmend diagnose --since cannot ask this agent", "reason", err)
+			}
+		})
+	}
+	err = agent.Serve(ctx, a, s)
+	stop()
+	beside.Wait()
+	return errors.Join(err, a.Close(), closeRecorder(rec))
+}
+
+func closeRecorder(r *recorder.Recorder) error {
+	if r == nil {
+		return nil
+	}
+	return r.Close()
 }

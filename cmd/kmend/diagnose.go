@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -29,6 +30,9 @@ type diagnoseCmd struct {
 	PID       int           `name:"pid" xor:"target" required:"" placeholder:"PID" help:"A process."`
 	Pod       string        `xor:"target" required:"" placeholder:"NAMESPACE/NAME[/CONTAINER]" help:"A pod on this node, or one of its containers."`
 	Window    window        `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
+	Since     ago           `placeholder:"AGO" help:"Ask about the past: a window from so long ago (5m), which the flight recorder of this node's agent answers."`
+	Until     ago           `default:"0s" placeholder:"AGO" help:"End of the window that --since begins, so long ago; 0s is now."`
+	Agent     string        `env:"KMEND_AGENT_SOCKET" default:"/run/kmend/agent.sock" placeholder:"PATH" help:"With --since: the agent's socket (${default})."`
 	Output    string        `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
 	CPUBudget time.Duration `name:"cpu-budget" env:"KMEND_CPU_BUDGET" default:"2s" placeholder:"DURATION" help:"CPU time that measuring may cost, beyond which it ends itself (${default})."`
 	CRISocket string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
@@ -47,6 +51,19 @@ func (w *window) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// ago is how far back something is.
+type ago time.Duration
+
+// UnmarshalText reads 5m, 90s and the like.
+func (a *ago) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q does not say how long ago; write e.g. 5m or 90s", text)
+	}
+	*a = ago(d)
+	return nil
+}
+
 var podFlag = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9-]*)?$`)
 
 // Validate is bad usage; that exactly one target is given is kong's xor.
@@ -60,6 +77,11 @@ func (c *diagnoseCmd) Validate() error {
 		return errors.New("the target is empty; give one of --cgroup, --pid and --pod a value")
 	case c.Window < window(500*time.Millisecond) || c.Window > window(time.Minute):
 		return fmt.Errorf("--window is %s; allowed: 500ms to 60s", time.Duration(c.Window))
+	case c.Until != 0 && c.Since == 0:
+		return errors.New("--until is the end of what --since begins; give --since too")
+	case c.Since != 0 && (c.Since-c.Until < ago(2*time.Second) || c.Since-c.Until > ago(15*time.Minute)):
+		return fmt.Errorf("--since %s --until %s is a window of %s; allowed: 2s to 15m",
+			time.Duration(c.Since), time.Duration(c.Until), time.Duration(c.Since-c.Until))
 	}
 	return nil
 }
@@ -83,17 +105,8 @@ func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return fmt.Errorf("naming the target: %w", err)
 	}
-	o := agent.DefaultOptions()
-	o.Budget.CPU = c.CPUBudget
-	o.CRISocket, o.Version = c.CRISocket, build.Of(version).Version
-	a, err := agent.New(o)
+	m, err := c.measure(ctx, target, out)
 	if err != nil {
-		return err
-	}
-	wait := newCountdown(out.Stderr)
-	m, err := a.Measure(ctx, agent.Request{Target: target, Window: time.Duration(c.Window)}, wait.progress)
-	wait.stop()
-	if err := errors.Join(err, a.Close()); err != nil {
 		return fmt.Errorf("diagnosing %s: %w", target, err)
 	}
 	d := cause.Diagnose(m)
@@ -104,6 +117,48 @@ func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
 		return enc.Encode(d)
 	}
 	return report.Diagnosis(out.Stdout, d, report.Options{Color: out.Color, Width: width(out.Stdout)})
+}
+
+// measure asks for the window: this process measures one that is to come, the
+// node's agent has recorded those that are over.
+func (c *diagnoseCmd) measure(ctx context.Context, target incident.Target, out *output) (incident.Measurement, error) {
+	if c.Since != 0 {
+		return c.recorded(ctx, target)
+	}
+	o := agent.DefaultOptions()
+	o.Budget.CPU = c.CPUBudget
+	o.CRISocket, o.Version = c.CRISocket, build.Of(version).Version
+	a, err := agent.New(o)
+	if err != nil {
+		return incident.Measurement{}, err
+	}
+	wait := newCountdown(out.Stderr)
+	m, err := a.Measure(ctx, agent.Request{Target: target, Window: time.Duration(c.Window)}, wait.progress)
+	wait.stop()
+	return m, errors.Join(err, a.Close())
+}
+
+func (c *diagnoseCmd) recorded(ctx context.Context, target incident.Target) (incident.Measurement, error) {
+	now := time.Now()
+	o := agent.DefaultClientOptions()
+	o.URL = "unix://" + c.Agent
+	client, err := agent.NewClient(o)
+	if err != nil {
+		return incident.Measurement{}, err
+	}
+	defer client.Close()
+	r := agent.Request{Target: target, Since: now.Add(-time.Duration(c.Since))}
+	if c.Until != 0 {
+		r.Until = now.Add(-time.Duration(c.Until))
+	}
+	m, err := client.Measure(ctx, r, nil)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		err = fmt.Errorf("the past is known to the agent of this node, and its socket %s is root's: run as root", c.Agent)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+		err = fmt.Errorf("no flight recorder answers at %s: it is in the agent of this node; start one with `kmend-agent serve --insecure-loopback --listen 127.0.0.1:9791` and ask again when it has recorded, or give its socket with --agent", c.Agent)
+	}
+	return m, err
 }
 
 // width is the columns of a terminal, 0 if w is none.

@@ -20,19 +20,24 @@ func diagnoseWith(t *testing.T, args ...string) (status int, stdout, stderr stri
 
 func TestDiagnoseUsage(t *testing.T) {
 	for args, text := range map[string]string{
-		"":                                "--cgroup",
-		"--pid 1 --cgroup /sys/fs/cgroup": "can't be used together",
-		"--pid 1 --pod a/b":               "can't be used together",
-		"--pid x":                         "--pid",
-		"--pid=-3":                        "write the number of a process",
-		"--pod a":                         "NAMESPACE/NAME",
-		"--pod a/b/c/d":                   "NAMESPACE/NAME",
-		"--pod ../x":                      "NAMESPACE/NAME",
-		"--pid 1 --window 1ms":            "500ms to 60s",
-		"--pid 1 --window 2h":             "500ms to 60s",
-		"--pid 1 --window soon":           "--window",
-		"--pid 1 -o xml":                  "--output",
-		"--pid 1 more":                    "unexpected argument",
+		"":                                  "--cgroup",
+		"--pid 1 --cgroup /sys/fs/cgroup":   "can't be used together",
+		"--pid 1 --pod a/b":                 "can't be used together",
+		"--pid x":                           "--pid",
+		"--pid=-3":                          "write the number of a process",
+		"--pod a":                           "NAMESPACE/NAME",
+		"--pod a/b/c/d":                     "NAMESPACE/NAME",
+		"--pod ../x":                        "NAMESPACE/NAME",
+		"--pid 1 --window 1ms":              "500ms to 60s",
+		"--pid 1 --window 2h":               "500ms to 60s",
+		"--pid 1 --window soon":             "--window",
+		"--cgroup /x --until 3m":            "give --since too",
+		"--cgroup /x --since 5m --until 6m": "allowed: 2s to 15m",
+		"--cgroup /x --since 2s --until 1s": "allowed: 2s to 15m",
+		"--cgroup /x --since 20m":           "allowed: 2s to 15m",
+		"--cgroup /x --since=-5m":           "how long ago",
+		"--pid 1 -o xml":                    "--output",
+		"--pid 1 more":                      "unexpected argument",
 	} {
 		status, stdout, stderr := diagnoseWith(t, strings.Fields(args)...)
 		if status != exitUsage || stdout != "" || !strings.Contains(stderr, text) {

@@ -92,6 +92,7 @@ func (a *Agent) Capabilities(context.Context) (Capabilities, error) {
 	for _, i := range instruments() {
 		c.Probes = append(c.Probes, probeStatus(i.name, i.supported()))
 	}
+	c.Probes = append(c.Probes, a.recorderStatus())
 	n, err := cgroups.Open(a.o.Proc)
 	if err != nil {
 		c.Probes[1] = probeStatus("cgroup", err)

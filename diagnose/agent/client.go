@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -20,7 +22,9 @@ import (
 
 // ClientOptions says how to reach an agent.
 type ClientOptions struct {
-	URL       string // https://HOST:PORT, or http:// for an agent on a loopback address
+	// URL is https://HOST:PORT, http:// for an agent on a loopback address, or
+	// unix:///PATH for the socket of the one on this node.
+	URL       string
 	CAFile    string // PEM; read again for every connection. Empty: the system's
 	TokenFile string // bearer token; read again for every request. Empty: none
 	// ServerName is what the agent's certificate is for, where that is not the
@@ -34,6 +38,12 @@ type ClientOptions struct {
 func DefaultClientOptions() ClientOptions { return ClientOptions{Timeout: 10 * time.Second} }
 
 func (o ClientOptions) validate() error {
+	if path, ok := strings.CutPrefix(o.URL, unixScheme); ok {
+		if !filepath.IsAbs(path) {
+			return fmt.Errorf("URL is %q; write for example unix://%s", o.URL, DefaultSocket)
+		}
+		return o.timeout()
+	}
 	u, err := url.Parse(o.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
@@ -42,7 +52,14 @@ func (o ClientOptions) validate() error {
 		return fmt.Errorf("URL is %q; http is allowed to a loopback address only, use https", o.URL)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return errors.New("URL has more than a scheme, a host and a path")
-	case o.Timeout < 100*time.Millisecond || o.Timeout > 10*time.Minute:
+	}
+	return o.timeout()
+}
+
+const unixScheme = "unix://"
+
+func (o ClientOptions) timeout() error {
+	if o.Timeout < 100*time.Millisecond || o.Timeout > 10*time.Minute {
 		return fmt.Errorf("Timeout is %s; allowed: 100ms to 10m", o.Timeout)
 	}
 	return nil
@@ -75,7 +92,14 @@ func NewClient(o ClientOptions) (*Client, error) {
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 	}
 	c := &Client{o: o, transport: t}
-	c.rpc = agentpbconnect.NewAgentServiceClient(&http.Client{Transport: t}, o.URL, connect.WithReadMaxBytes(16<<20))
+	base := o.URL
+	if path, ok := strings.CutPrefix(o.URL, unixScheme); ok {
+		base = "http://agent"
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
+	c.rpc = agentpbconnect.NewAgentServiceClient(&http.Client{Transport: t}, base, connect.WithReadMaxBytes(16<<20))
 	return c, nil
 }
 
@@ -133,7 +157,10 @@ func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
 // Measure asks the agent to measure. It waits for the window and Timeout.
 func (c *Client) Measure(ctx context.Context, r Request, progress func(Progress)) (incident.Measurement, error) {
 	window := r.Window
-	if window == 0 {
+	switch {
+	case !r.Since.IsZero():
+		window = 0 // it is over
+	case window == 0:
 		window = defaultWindow
 	}
 	ctx, cancel := context.WithTimeout(ctx, window+c.o.Timeout)
@@ -158,7 +185,11 @@ func (c *Client) Measure(ctx context.Context, r Request, progress func(Progress)
 				progress(progressFromWire(e.Progress))
 			}
 		case *agentpb.DiagnoseResponse_Measurement:
-			return fromWire(e.Measurement), nil
+			m := fromWire(e.Measurement)
+			if !r.Since.IsZero() && !m.Window.Recorded {
+				return incident.Measurement{}, refuse(ErrVersion, "the agent at %s does not know of the past: upgrade the agent", c.o.URL)
+			}
+			return m, nil
 		}
 	}
 	if err := stream.Err(); err != nil {

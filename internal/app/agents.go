@@ -11,6 +11,7 @@ import (
 
 	"github.com/kmend/kmend/diagnose"
 	"github.com/kmend/kmend/diagnose/agent"
+	"github.com/kmend/kmend/diagnose/agent/recorder"
 	"github.com/kmend/kmend/incident"
 )
 
@@ -46,6 +47,11 @@ func (m measurer) Measure(ctx context.Context, target incident.Target, window ti
 	return got, err
 }
 
+// Recorded makes it a diagnose.Historian.
+func (m measurer) Recorded(ctx context.Context, target incident.Target, since, until time.Time) (incident.Measurement, error) {
+	return m.asker.Measure(ctx, agent.Request{Target: target, Since: since, Until: until}, nil)
+}
+
 // busyError is an error that diagnose understands, with the agent's words.
 type busyError struct{ error }
 
@@ -59,6 +65,15 @@ func (a *App) localAgent(node string) (local *agent.Agent, why string) {
 	o := agent.DefaultOptions()
 	o.CRISocket = a.config.Agents.CRISocket
 	o.NodeName, o.Version, o.Logger, o.Registerer = node, a.opts.Version, a.log, a.registry
+	o.NoRecorder = "agents.recorder is false"
+	if a.config.Agents.Recorder {
+		var err error
+		if o, a.recorder, err = agent.WithRecorder(o, recorder.DefaultOptions()); err != nil {
+			a.log.Warn("nothing is recorded", "reason", err) // the agent says so to whoever asks about the past
+		} else {
+			a.stops.add("flight recorder", func(context.Context) error { return a.recorder.Close() })
+		}
+	}
 	local, err := agent.New(o)
 	if err != nil {
 		a.log.Error("this node is not measured", "error", err)
@@ -70,6 +85,13 @@ func (a *App) localAgent(node string) (local *agent.Agent, why string) {
 		a.log.Error("this node is not measured", "error", err) // it answers, and says so
 	}
 	return local, ""
+}
+
+// record reads the flight recorder until ctx ends or the program stops.
+func (a *App) record(ctx context.Context) {
+	if err := a.recorder.Run(ctx); err != nil {
+		a.log.Error("nothing more is recorded", "error", err)
+	}
 }
 
 // capable says what the local agent cannot do on this kernel.

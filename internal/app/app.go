@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/kmend/kmend/diagnose/agent/recorder"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
 )
@@ -33,6 +34,7 @@ type App struct {
 	stops     cleanups
 	checks    []check
 	responder *respond.Responder
+	recorder  *recorder.Recorder // of the local agent; nil: nothing is recorded
 	started   atomic.Bool
 	listener  net.Listener
 	server    *http.Server
@@ -131,6 +133,9 @@ func (a *App) Run(ctx context.Context) error {
 	stopping := context.WithoutCancel(ctx)
 	serving := make(chan error, 1)
 	go func() { serving <- a.server.Serve(a.listener) }()
+	if a.recorder != nil {
+		go a.record(ctx)
+	}
 	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
 	err := a.responder.Start(ctx)
 	a.stops.add("responder", a.responder.Stop)

@@ -81,6 +81,7 @@ type Labels struct {
 // Agents says who measures.
 type Agents struct {
 	Local      bool              `json:"local,omitempty" jsonschema_description:"Measure targets on this node in this process. Default true."`
+	Recorder   bool              `json:"recorder,omitempty" jsonschema_description:"With local: record the last 15 minutes, so that a diagnosis can ask about the time before the alert. Default true."`
 	NodeName   string            `json:"nodeName,omitempty" jsonschema_description:"This node's name; default its host name."`
 	Static     []StaticAgent     `json:"static,omitempty"`
 	Kubernetes *AgentPods        `json:"kubernetes,omitempty"`
@@ -131,7 +132,7 @@ func DefaultConfig() Config {
 			Window: incident.Duration(3 * time.Second),
 			Labels: Labels{Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Node: m.Node, Cgroup: m.Cgroup, PID: m.PID, Unit: m.Unit, Exporters: m.Exporters},
 		},
-		Agents: Agents{Local: true, Timeout: incident.Duration(10 * time.Second)},
+		Agents: Agents{Recorder: true, Local: true, Timeout: incident.Duration(10 * time.Second)},
 	}
 }
 

@@ -28,7 +28,23 @@ func (r *Responder) diagnose(ctx context.Context, p store.Progress) (End, error)
 	if err != nil {
 		return End{}, err
 	}
+	d = r.recall(ctx, p, d)
 	return verdict(d), r.keepDiagnosis(ctx, p, "diagnosed", d)
+}
+
+// recall asks about the past as well: most alerts come when their fault is over.
+func (r *Responder) recall(ctx context.Context, p store.Progress, live incident.Diagnosis) incident.Diagnosis {
+	past, ok := r.Diagnoser.(Recaller)
+	if !ok {
+		return live
+	}
+	var began time.Time
+	for _, a := range p.Alerts {
+		if !a.StartsAt.IsZero() && (began.IsZero() || a.StartsAt.Before(began)) {
+			began = a.StartsAt
+		}
+	}
+	return past.Recall(ctx, live, began)
 }
 
 // keepDiagnosis saves a diagnosis and says on the timeline what it found.

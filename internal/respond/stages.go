@@ -15,6 +15,12 @@ type Diagnoser interface {
 	Diagnose(ctx context.Context, target incident.Target, window time.Duration) (incident.Diagnosis, error)
 }
 
+// Recaller is a Diagnoser that also knows the past (package diagnose): it gives
+// the diagnosis that counts of the live one and that of when the alert began.
+type Recaller interface {
+	Recall(ctx context.Context, live incident.Diagnosis, startsAt time.Time) incident.Diagnosis
+}
+
 // Planner maps a confirmed diagnosis to a rendered runbook (package runbooks).
 // It is pure. ok is false when no runbook matches; why then says which were
 // considered and why not.

@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&b.binary, "kmend", "bin/kmend", "the kmend program")
 	flag.IntVar(&b.runs, "runs", 25, "incidents to diagnose")
 	flag.IntVar(&b.rounds, "rounds", 7, "turns of what is compared")
-	flag.StringVar(&b.only, "only", "", "one of latency, probe, ingest; its figures are printed and no file is written")
+	flag.StringVar(&b.only, "only", "", "one of latency, probe, recorder, ingest; its figures are printed and no file is written")
 	flag.Parse()
 	if err := run(ctx, b, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -68,7 +68,7 @@ func run(ctx context.Context, b *bench, out string) error {
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, io.Writer) error
-	}{{"latency", b.latency}, {"probe", b.probe}, {"ingest", b.ingest}} {
+	}{{"latency", b.latency}, {"probe", b.probe}, {"recorder", b.recorder}, {"ingest", b.ingest}} {
 		if b.only != "" && b.only != part.name {
 			continue
 		}

@@ -47,7 +47,7 @@ func New(o Options) (*Recorder, error) {
 	return r, nil
 }
 
-// Run reads once a second until ctx ends, and returns nil then. After an error
+// Run reads once a second until ctx ends or Close, and returns nil then. After an error
 // nothing more is recorded; what is there can still be asked for.
 func (r *Recorder) Run(ctx context.Context) error {
 	tick := time.NewTicker(interval)
@@ -58,7 +58,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := r.Read(); err != nil {
+		switch err := r.Read(); {
+		case errors.Is(err, errClosed):
+			return nil
+		case err != nil:
 			return fmt.Errorf("flight recorder: %w", err)
 		}
 	}
@@ -95,6 +98,20 @@ func (r *Recorder) Close() error {
 	r.source, r.store = nil, nil
 	r.names.close()
 	return err
+}
+
+// Cost is what the recorder's programs have taken inside the kernel and how often
+// they ran, counted while kernel.bpf_stats_enabled is on.
+func (r *Recorder) Cost() (took time.Duration, runs uint64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.source.(interface {
+		RunTime() (time.Duration, uint64, error)
+	})
+	if !ok {
+		return 0, 0, errClosed
+	}
+	return p.RunTime()
 }
 
 // bootShift is CLOCK_BOOTTIME minus CLOCK_MONOTONIC.
