@@ -239,6 +239,8 @@ static __always_inline void count_wake(struct open_wait *o, struct word *w, stru
 		__sync_fetch_and_add(&w->many, 1);
 	if (me->waits)
 		__sync_fetch_and_add(&w->by_waiters, 1);
+	if (!me->acquired && !me->waits && me->wakes == 1)
+		me->acquired = window_start; /* it had it when this began to look */
 	if (me->acquired) {
 		__u64 from = me->acquired, ns;
 

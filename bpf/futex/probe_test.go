@@ -28,6 +28,17 @@ func userLock(r threads.Result) (sum float64) {
 	return sum
 }
 
+// starved reports whether the threads had no CPU for most of the window: who holds
+// the lock may then have taken it before, and not be known.
+func starved(r threads.Result) bool {
+	i := slices.Index(incident.States(), incident.RunQueue)
+	var queue uint64
+	for _, t := range r.Threads {
+		queue += t.StateNS[i]
+	}
+	return queue > uint64(window)
+}
+
 func millis(d time.Duration) float64 { return float64(d) / 1e6 }
 
 // contended is the address with the most wakes by threads that wait there.
@@ -56,7 +67,7 @@ func checkLock(t *testing.T, r Result, ledger threads.Result, count int) Address
 		t.Errorf("%d waits, %d while the word was the same, %d with inheritance; %d wakes, %d by waiters, %d of many", a.Waits, a.Same, a.PI, a.Wakes, a.ByWaiters(), a.Many)
 	}
 	// While one waits another has it, and no two have it.
-	if held, c := a.Held(), a.Contended; held < c/2 || held > c*3/2 || c > window+time.Millisecond {
+	if held, c := a.Held(), a.Contended; held < c/2 && !starved(ledger) || held > c*3/2 || c > window+time.Millisecond {
 		t.Errorf("held for %v of the %v with a waiter", held, c)
 	}
 	if wait := a.Wait(); wait > time.Duration(count-1)*window*11/10 || millis(wait) > 1.3*userLock(ledger)+50 {
