@@ -85,7 +85,11 @@ int main(int argc, char **argv)
 	if (number("procs", 1) > 1)
 		pthread_mutexattr_setpshared(&m, PTHREAD_PROCESS_SHARED);
 	pthread_mutex_init(&s->mutex, &m);
-	pthread_rwlock_init(&s->rw, NULL);
+	// With the default, readers that overlap keep writers out for ever.
+	pthread_rwlockattr_t rw;
+	pthread_rwlockattr_init(&rw);
+	pthread_rwlockattr_setkind_np(&rw, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&s->rw, &rw);
 	int brief = !strcmp(text("kind", "mutex"), "brief");
 	return run(number("procs", 1), number("threads", 4), brief ? lane : worker);
 }
