@@ -51,25 +51,28 @@ const (
 	// although no probe names their cause yet. As saturatedShare, until one does.
 	blockedShare = 0.20
 
-	// diskShare of waiting for block I/O: a loop of commits (fsync) reads 24 to 90%,
-	// 20 commits a second of an idle thread 37 to 70% of next to nothing.
+	// diskShare of waiting for block I/O: a loop of commits (fsync) reads 15 to 34%
+	// beside other work, 97 to 99% under an I/O limit.
 	diskShare = 0.20
 	// diskSlow is the mean time of a request (ms), and diskThread the part of a
 	// thread's time, of which one must be reached: 20 commits a second read 0.7 ms
-	// and 7%, the loop of commits 0.1 ms and 37% on a busy machine and 90% on a free
-	// one, 20 requests a second by a limit 50 ms and 99%.
+	// and 4 to 13%, a loop of commits 0.1 to 0.5 ms and 21 to 47% on a machine whose
+	// CPUs are taken, requests under an I/O limit 95 to 100%.
 	diskSlow   = 10.0
 	diskThread = 0.30
 	// diskWitness is the part of the wait that the requests of the target and of the
-	// journal must have taken: loops read 150 to 190%, a limit leaves 0 to 5%.
+	// journal must have taken: loops read 127 to 219%, under an I/O limit the
+	// target's own read 0.3%.
 	diskWitness = 0.5
-	// limitUsed of an I/O limit: one that holds back reads 95 to 120%.
+	// limitUsed of an I/O limit: one that holds back reads 100 to 115%.
 	limitUsed = 0.8
 
-	// reclaimShare: a mapped file in a group with a third of its size reads 40 to 90%.
+	// reclaimShare: a mapped file of 64 MB in a group with 24 reads 7 to 12% on a
+	// machine whose CPUs are taken, and 46% of what is left without that wait; with
+	// enough memory 0%.
 	reclaimShare = 0.10
-	// refaultsMin pages in 3 s: the same reads thousands, a machine at its ease
-	// tens.
+	// refaultsMin pages in 3 s: the same reads 160,000 to 240,000, a machine with
+	// enough memory 1 to 134.
 	refaultsMin = 200.0
 
 	// kernelLockShare of sleeping and spinning for kernel locks: four threads on two
