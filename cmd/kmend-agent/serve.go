@@ -77,9 +77,6 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	for _, p := range can.Probes {
 		logger.Info("probe", "name", p.Name, "status", p.Status, "reason", p.Reason)
 	}
-	if err := a.Warm(); err != nil { // it answers, and says so
-		logger.Warn("this node cannot be measured", "reason", err)
-	}
 
 	s := agent.DefaultServerOptions()
 	s.Listen, s.CertFile, s.KeyFile, s.TokenFile = c.Listen, c.TLSCert, c.TLSKey, c.TokenFile
@@ -100,6 +97,9 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 				logger.Warn("kmend diagnose --since cannot ask this agent", "reason", err)
 			}
 		})
+	}
+	if err := a.Warm(); err != nil { // it answers, and says so
+		logger.Warn("this node cannot be measured", "reason", err)
 	}
 	err = agent.Serve(ctx, a, s)
 	stop()
