@@ -98,6 +98,11 @@ func newLoop(t *testing.T) loop {
 	if _, err := os.Stat("/dev/loop-control"); err != nil {
 		t.Skip("needs loop devices, which are a module in the VMs' kernels; it runs in `make test`")
 	}
+	for _, tool := range []string{"mkfs.ext4", "losetup", "mount", "umount"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s (Debian: e2fsprogs, mount); it runs in `make test`", tool)
+		}
+	}
 	image := filepath.Join(onDisk(t), "image")
 	mnt := t.TempDir()
 	if err := os.WriteFile(image, nil, 0o600); err != nil {

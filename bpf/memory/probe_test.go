@@ -104,7 +104,8 @@ func TestKilled(t *testing.T) {
 				t.Fatal("no kill was seen")
 			}
 			k := r.Kills[0]
-			if k.PID != w.PID || k.Target != c.want || k.CgroupID != g.inode() || k.Limit != 16<<20 || k.Usage > k.Limit || k.Usage < k.Limit/2 {
+			// On v2 a limit may be set below the usage, and whoever sets it kills.
+			if k.PID != w.PID || k.Target != c.want || k.CgroupID != g.inode() || k.Limit != 16<<20 || k.Usage > 128<<20 || k.Usage < k.Limit/2 {
 				t.Errorf("killed %+v, wanted process %d in cgroup %d at its limit", k, w.PID, g.inode())
 			}
 			if k.Comm != "" && (k.Comm != "exe" || k.Size < 16<<20) {
