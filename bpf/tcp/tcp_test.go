@@ -102,7 +102,8 @@ func checkInfo(t *testing.T, who string, p Peer, before, after []unix.TCPInfo) {
 	if p.Segments != segments || p.Retransmits != retransmits {
 		t.Errorf("%s: %d segments, %d retransmits; TCP_INFO has %d, %d", who, p.Segments, p.Retransmits, segments, retransmits)
 	}
-	if sum := p.TimeoutSegments + p.FastSegments + p.TailSegments; sum != p.Retransmits {
+	// One may be sent after the window and before it is read, or in an interrupt of the program.
+	if sum := p.TimeoutSegments + p.FastSegments + p.TailSegments; sum > p.Retransmits || sum+1+p.Retransmits/20 < p.Retransmits {
 		t.Errorf("%s: %d retransmits by kind, %d in all", who, sum, p.Retransmits)
 	}
 	if int(p.Connections) != len(before) {
