@@ -36,12 +36,12 @@ func lockTrials() []trial {
 			return fault{target: g, proof: []meter{own(p, "waited to make a file", 2000)}}
 		}},
 		// Appending with O_DIRECT holds the inode's lock over the write: one thread
-		// waits for the disk, seven for the lock.
+		// waits for the disk and two for the lock.
 		{name: "kernel/c, appending to one file", expect: kernelLock, with: []string{diskSlow}, make: func(b *bed) fault {
 			g, d := b.group("a"), b.disk(256)
 			g.throttle(d.number, 50, 50)
-			p := g.victim(spawn{}, b.c("block", kv("dir", d.dir), "kind=grow", "threads=8"))
-			return fault{target: g, proof: []meter{own(p, "waited to append", 10000)}}
+			p := g.victim(spawn{}, b.c("block", kv("dir", d.dir), "kind=grow", "threads=3"))
+			return fault{target: g, proof: []meter{own(p, "waited to append", 5000)}}
 		}},
 
 		convoyTrial("c, just over", 1000, guard("threads=2", "hold=4000", "off=3000", "own=1000")),

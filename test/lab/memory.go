@@ -1,15 +1,35 @@
 package main
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
-// cacheTrial has readers of more files than the group's memory holds.
+// cacheTrial has readers of more files than the group's memory holds. The files
+// are holes: filling the page cache from them takes no disk, so that what is lost
+// is lost to taking memory back and not to reading it again.
 func cacheTrial(name string, limitMB, dataMB int, line func(b *bed, file string) []string) trial {
 	return trial{name: "cache/" + name, expect: reclaim, make: func(b *bed) fault {
 		g := b.group("a").memory(limitMB)
-		file := b.data("", dataMB)
+		file := b.file()
+		b.check(os.WriteFile(file, nil, 0o644))
+		b.check(os.Truncate(file, int64(dataMB)<<20))
 		g.victim(spawn{}, line(b, file))
 		return fault{target: g, settle: 2 * time.Second, proof: []meter{limitHits(g, 100)}}
 	}}
+}
+
+// thrashTrial has readers of files on the disk. Every read is one that the limit
+// made necessary: with memory to spare there would be none, and the disk is as
+// quick as ever. Which of the two takes more of the time is the disk's speed.
+func thrashTrial(name string, limitMB, dataMB int, line func(b *bed, file string) []string) trial {
+	t := cacheTrial("from the disk, "+name, limitMB, dataMB, nil)
+	t.make = func(b *bed) fault {
+		g := b.group("a").memory(limitMB)
+		g.victim(spawn{}, line(b, b.data("", dataMB)))
+		return fault{target: g, settle: 2 * time.Second, proof: []meter{limitHits(g, 100)}}
+	}
+	return t
 }
 
 // killTrial has children that grow over the group's memory and are killed.
@@ -31,14 +51,18 @@ func memoryTrials() []trial {
 		return func(b *bed) []string { return b.c("grow", args...) }
 	}
 	return []trial{
-		cacheTrial("c, just over", 40, 200, files("mb=200", "on=1000")),
+		cacheTrial("c, just over", 40, 200, files("mb=200", "kb=1024", "on=500")),
 		cacheTrial("c, strong", 24, 300, files("mb=300", "threads=2")),
 		cacheTrial("c, mapped files, 3 threads", 32, 300, files("mb=300", "kind=map", "threads=3")),
 		cacheTrial("c, 4 processes", 32, 300, files("mb=300", "procs=4", "off=500")),
 		cacheTrial("c, bursty", 24, 300, files("mb=300", "kb=4096", "threads=2", "off=20000")),
 		cacheTrial("python", 40, 300, func(b *bed, file string) []string { return b.python("files", kv("file", file), "threads=2") }),
 
-		killTrial("c, once", 60, 1, grow("mb=300", "wait=1200000", "pace=1000", "gap=60000000")),
+		thrashTrial("2 threads", 24, 300, files("mb=300", "threads=2")),
+		thrashTrial("mapped, 3 threads", 32, 300, files("mb=300", "kind=map", "threads=3")),
+
+		// Late enough that kmend has begun on a slow machine too.
+		killTrial("c, once", 60, 1, grow("mb=300", "wait=2700000", "pace=1000", "gap=60000000")),
 		killTrial("c, again and again", 60, 3, grow("mb=300", "pace=1000", "gap=200000")),
 		killTrial("c, quickly", 40, 6, grow("mb=300", "pace=0", "gap=100000")),
 		killTrial("python", 60, 1, func(b *bed) []string { return b.python("grow", "mb=300", "gap=300000") }),

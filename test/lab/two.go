@@ -54,23 +54,24 @@ func twoTrials() []trial {
 				g.victim(spawn{}, b.java([]string{"-Xlog:gc:file=" + log, "-XX:+UseSerialGC", "-Xms96m", "-Xmx96m"}, "heap", "threads=4", "live=65", "kb=1024", "off=5000"))
 				return fault{target: g, settle: time.Second, proof: []meter{throttledMS(g, 300), pauses(log, 600)}}
 			}},
-		// Seven clients wait for a row, and one commits to a slow disk.
+		// Three clients wait for a row, and one commits to a slow disk: 3 to 1.
 		{name: "two/rows and disk", expect: dbLock, with: []string{diskSlow}, make: func(b *bed) fault {
 			d, g := b.disk(512), b.group("a")
 			db := b.postgres(g, "", "127.0.0.1", d.dir)
 			db.sql(accounts)
 			clients := b.group("b")
-			db.pgbench(clients, "", "-c", "8", "update acc set v=v+1 where id=1;")
+			db.pgbench(clients, "", "-c", "4", "update acc set v=v+1 where id=1;")
 			b.wait(500 * time.Millisecond)
 			g.throttle(d.number, 20, 20)
-			return fault{target: g, settle: 1500 * time.Millisecond, proof: []meter{db.waiting(4)}}
+			return fault{target: g, settle: 1500 * time.Millisecond, proof: []meter{db.waiting(2)}}
 		}},
-		// Four threads convoy for a lock asleep; another computes all the time: 3 to 1.
+		// Three of four threads wait for a lock; four compute, two of them at a time:
+		// 3 waiting for the lock to 2 waiting for their own.
 		{name: "two/convoy and own", expect: userLock, with: []string{busy}, make: func(b *bed) fault {
 			g := b.group("a")
 			p := g.victim(spawn{}, b.c("guard", "threads=4", "hold=5000"))
-			c := g.victim(spawn{}, b.c("spin"))
-			return fault{target: g, proof: []meter{own(p, "waited for the lock", 5000), cpuMS(c, 2000)}}
+			c := g.victim(spawn{}, b.c("spin", "threads=4"))
+			return fault{target: g, proof: []meter{own(p, "waited for the lock", 5000), cpuMS(c, 3000)}}
 		}},
 		// The kernel kills one child after another, and a thread is throttled.
 		{name: "two/killed and quota", expect: throttled, or: []string{oom}, with: []string{oom},
