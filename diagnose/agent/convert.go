@@ -41,13 +41,16 @@ func (s seen) measurement(node incident.Node) incident.Measurement {
 		Evidence: []incident.Evidence{},
 		Ledger:   incident.Ledger{States: states([threads.NumStates]uint64{})},
 	}
-	for _, p := range s.parts {
-		m.Probes = append(m.Probes, p.status)
-	}
 	if s.aborted != nil {
 		for i := range m.Probes {
 			m.Probes[i].Status, m.Probes[i].Reason = incident.ProbeAborted, s.aborted.Error()
 		}
+	}
+	for _, p := range s.parts {
+		m.Probes = append(m.Probes, p.status)
+	}
+	if s.aborted != nil {
+		m.Evidence = s.found(m.Evidence)
 		return m
 	}
 	if s.cgroup != nil {
@@ -148,6 +151,11 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		add("cgroup", "nr_throttled", q.Path, float64(q.Stat.Throttled-b.Throttled), "periods")
 		add("cgroup", "throttled_time", q.Path, ms(q.Stat.Time-b.Time), "ms")
 	}
+	return s.found(out)
+}
+
+// found adds what the instruments found, with the ids that follow.
+func (s seen) found(out []incident.Evidence) []incident.Evidence {
 	for _, p := range s.parts {
 		for _, e := range p.reading.evidence {
 			e.ID, e.Value = fmt.Sprintf("e%d", len(out)+1), math.Round(e.Value*1000)/1000

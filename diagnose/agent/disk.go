@@ -165,12 +165,10 @@ func (es *evidences) device(r disk.Result, dev disk.Device, names map[uint64]str
 
 func neighbour(s disk.Share, names map[uint64]string) string {
 	path := names[s.CgroupID]
-	switch {
-	case path == "" || path == "/":
+	if path == "" || path == "/" {
 		return printable(s.Comm)
-	default:
-		return printable(path) + " (" + printable(s.Comm) + ")"
 	}
+	return printable(path) + " (" + printable(s.Comm) + ")"
 }
 
 // times adds a sum with its spread, the mean and the upper ends of where the

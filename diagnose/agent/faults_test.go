@@ -278,3 +278,47 @@ func TestAnothersNumber(t *testing.T) {
 		t.Errorf("another process with its number: %q", why)
 	}
 }
+
+// A process of the target is killed for its memory: that is why there is no
+// target any more, and it is said.
+func TestKilledForItsMemory(t *testing.T) {
+	l := newLab(t)
+	parent, file := l.root, "memory.max"
+	if l.cpu.V2 {
+		l.write(parent, "cgroup.subtree_control", "+memory")
+	} else {
+		parent, file = l.make(filepath.Join("/sys/fs/cgroup/memory", filepath.Base(l.root))), "memory.limit_in_bytes"
+	}
+	dir := l.make(filepath.Join(parent, "small"))
+	a := newAgent(t, nil)
+	for _, byPID := range []bool{true, false} {
+		l.write(dir, file, strconv.Itoa(1<<30))
+		p := l.load([]string{dir}, "-mode", "hog", "-mb", "64")
+		target := incident.Target{Cgroup: dir}
+		if byPID {
+			target = incident.Target{PID: p.Pid}
+		}
+		m, err := a.Measure(t.Context(), Request{Target: target, Window: 4 * time.Second}, func(s Progress) {
+			if s.Stage != Measuring {
+				return
+			}
+			time.AfterFunc(1500*time.Millisecond, func() {
+				for range 100 { // a group with more than the new limit cannot set it on v1
+					if os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(16<<20)), 0o644) == nil {
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := cause.Diagnose(m)
+		f, ok := d.RootCause()
+		t.Logf("by pid %v: %+v", byPID, d.Findings)
+		if !ok || f.Cause != incident.MemOOM || !strings.Contains(f.Message, strconv.Itoa(p.Pid)) {
+			t.Errorf("by pid %v: %s %+v; probes %+v", byPID, d.Verdict, d.Findings, d.Probes)
+		}
+	}
+}

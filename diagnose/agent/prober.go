@@ -17,7 +17,8 @@ import (
 // prober is a loaded set of probes: the ledger's and the instruments.
 type prober interface {
 	// Measure measures one target at a time. An error is about the ledger; how
-	// the instruments fared is in their outcomes.
+	// the instruments fared is in their outcomes, also beside an error: one of them
+	// may know why there is no target any more.
 	Measure(ctx context.Context, s subject, window time.Duration, m *meter) (threads.Result, []outcome, error)
 	// Memory is the bytes of its tables in the kernel.
 	Memory() int64
@@ -94,7 +95,7 @@ func (k *kit) Measure(ctx context.Context, s subject, window time.Duration, m *m
 	outcomes = wait()
 	cancel(nil)
 	if err != nil {
-		return r, nil, err
+		return r, outcomes, err
 	}
 	lost, err := k.members.Lost()
 	r.Lost += lost

@@ -101,13 +101,14 @@ func hotStacks(all []symbols.Stack) []incident.Evidence {
 // of a file without names count together.
 func hotFunctions(all []symbols.Stack) []incident.Evidence {
 	return hottest("hot_function", all, func(s symbols.Stack) (string, []string) {
-		for _, f := range slices.Concat(s.Kernel, s.User) {
-			if f.Func == "" {
-				return f.Module, nil
-			}
-			return f.String(), nil
+		frames := slices.Concat(s.Kernel, s.User)
+		switch {
+		case len(frames) == 0:
+			return "", nil
+		case frames[0].Func == "":
+			return frames[0].Module, nil
 		}
-		return "", nil
+		return frames[0].String(), nil
 	})
 }
 

@@ -33,7 +33,7 @@ func (n *names) close() {
 	}
 }
 
-// fileidKernfs is FILEID_KERNFS of include/linux/exportfs.h: the handle is the
+// fileidKernfs is FILEID_KERNFS of the kernel's export header: the handle is the
 // number of the directory.
 const fileidKernfs = 0xfe
 
