@@ -19,7 +19,8 @@ const skew = time.Minute
 // ones the first decides and gives the reason. No match is a denial, so is a
 // condition that fails, so is a plan whose cause is not confirmed on its target
 // by a measurement that is young enough. A plan that cannot be undone is never
-// allowed without approval. DryRun is set when it is global, or when any policy
+// allowed without approval, nor is one for a fault that only the recorder saw: it
+// is over, and whatever is done will look like a cure. DryRun is set when it is global, or when any policy
 // of which a rule matched has it.
 func (s *Set) Decide(inc incident.Incident, plan incident.Plan) incident.Decision {
 	if s == nil {
@@ -51,9 +52,16 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan) incident.Decisio
 			}
 		}
 	}
-	if decision.Effect == incident.Allow && plan.Irreversible() {
-		decision.Effect = incident.RequireApproval
-		decision.Reason = "a step of the plan cannot be undone; otherwise: " + decision.Reason
+	ask := func(why string) {
+		if decision.Effect == incident.Allow {
+			decision.Effect, decision.Reason = incident.RequireApproval, why+"; otherwise: "+decision.Reason
+		}
+	}
+	if plan.Irreversible() {
+		ask("a step of the plan cannot be undone")
+	}
+	if inc.Diagnosis.Window.Recorded {
+		ask("the fault is over: only the recorder saw it")
 	}
 	decision.DryRun = dryRun
 	return decision
