@@ -53,8 +53,8 @@ func memoryTrials() []trial {
 	return []trial{
 		cacheTrial("c, just over", 40, 200, files("mb=200", "kb=1024", "on=500")),
 		cacheTrial("c, strong", 24, 300, files("mb=300", "threads=2")),
-		cacheTrial("c, mapped files, 3 threads", 32, 300, files("mb=300", "kind=map", "threads=3")),
-		cacheTrial("c, 4 processes", 32, 300, files("mb=300", "procs=4", "off=500")),
+		cacheTrial("c, mapped files, 2 threads", 32, 300, files("mb=300", "kind=map", "threads=2")),
+		cacheTrial("c, 4 processes", 32, 300, files("mb=300", "procs=4", "kind=map", "off=5000")),
 		cacheTrial("c, bursty", 24, 300, files("mb=300", "kb=4096", "threads=2", "off=20000")),
 		cacheTrial("python", 40, 300, func(b *bed, file string) []string { return b.python("files", kv("file", file), "threads=2") }),
 

@@ -69,7 +69,7 @@ func lateTrial(name string, delay time.Duration, nth int, leastMS float64, line 
 func netTrials() []trial {
 	const ms = time.Millisecond
 	return []trial{
-		lossTrial("c, just over", 0.02, 0, 3, callC("ask=200000", "off=20000")),
+		lossTrial("c, just over", 0.02, 0, 3, callC("ask=400", "off=8000")),
 		lossTrial("c, strong", 0.2, 0, 10, callC("ask=100000")),
 		lossTrial("c, 6 connections", 0.1, 0, 20, callC("threads=6", "ask=60000", "off=5000")),
 		lossTrial("c, 4 processes", 0.1, 0, 15, callC("procs=4", "ask=60000", "off=5000")),
@@ -96,8 +96,9 @@ func netTrials() []trial {
 			return fault{target: g, proof: []meter{resent(p, 20)}}
 		}},
 
-		lateTrial("c, just over", 10*ms, 1, 500, callC("on=10000")),
-		lateTrial("c, strong", 400*ms, 1, 2000, callC()),
+		lateTrial("c, just over", 20*ms, 1, 500, callC("on=20000")),
+		lateTrial("c, strong", 250*ms, 1, 2000, callC()),
+		lateTrial("c, very late", 450*ms, 1, 2000, callC("threads=2")),
 		lateTrial("c, 8 threads", 100*ms, 1, 10000, callC("threads=8", "off=5000")),
 		lateTrial("c, 4 processes", 80*ms, 1, 5000, callC("procs=4", "on=2000")),
 		lateTrial("c, each tenth answer", 300*ms, 10, 1500, callC("threads=2", "on=1000")),

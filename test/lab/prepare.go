@@ -53,31 +53,27 @@ func prepare(ctx context.Context, dir string, log io.Writer) error {
 	)
 }
 
-// packages puts the servers that no machine has by accident beside the victims.
+// packages puts Redis beside the victims, where the machine has none.
 // PostgreSQL and Java are installed, or not there; a few hundred megabytes.
 func packages(ctx context.Context, dir string, log io.Writer) error {
-	for _, p := range []struct{ program, pkg string }{{"redis-server", "redis-server"}, {"redis-benchmark", "redis-tools"}} {
-		if _, err := exec.LookPath(p.program); err == nil {
-			continue
-		}
-		cmd := exec.CommandContext(ctx, "test/setup/debs", p.pkg)
-		cmd.Stderr = log
-		out, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("fetching %s: %w", p.pkg, err)
-		}
-		to := filepath.Join(dir, "debs", p.pkg)
-		if err := os.RemoveAll(to); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
-		}
-		if out, err := exec.CommandContext(ctx, "cp", "-a", strings.TrimSpace(string(out)), to).CombinedOutput(); err != nil {
-			return fmt.Errorf("copying %s: %w: %s", p.pkg, err, out)
-		}
+	if _, err := exec.LookPath("redis-server"); err == nil {
+		return nil
 	}
-	return nil
+	cmd := exec.CommandContext(ctx, "test/setup/debs", "redis-tools")
+	cmd.Stderr = log
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("fetching redis-tools: %w", err)
+	}
+	to := filepath.Join(dir, "debs", "redis-tools")
+	if err := errors.Join(os.RemoveAll(to), os.MkdirAll(filepath.Dir(to), 0o755)); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "cp", "-a", strings.TrimSpace(string(out)), to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copying redis-tools: %w: %s", err, out)
+	}
+	// As in Debian's redis-server, which holds this and a unit for init.
+	return os.Symlink("redis-check-rdb", filepath.Join(to, "usr/bin/redis-server"))
 }
 
 func each(source, pattern string, f func(name, file string) error) error {

@@ -12,7 +12,7 @@ import (
 // redis starts a Redis in the group that keeps nothing on the disk, and returns
 // once it answers.
 func (b *bed) redis(g *group, netns, addr string) *proc {
-	path, env := b.packaged("redis-server", "redis-server")
+	path, env := b.packaged("redis-tools", "redis-server")
 	p := g.start(spawn{netns: netns, env: env}, path, "--bind", addr, "--port", "6379", "--save", "", "--appendonly", "no",
 		"--protected-mode", "no", "--dir", b.dir, "--daemonize", "no")
 	b.until("redis", 30*time.Second, func() bool { return listens(netns, addr+":6379") })
