@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 )
 
@@ -169,7 +170,7 @@ func (r *result) fill(d diagnosis) {
 }
 
 func fileName(name string) string {
-	out := []rune(name)
+	out := []rune(strings.ToLower(name))
 	for i, c := range out {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' {
 			out[i] = '-'
