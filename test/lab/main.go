@@ -30,7 +30,7 @@ func main() {
 }
 
 type options struct {
-	list, text              bool
+	list                    bool
 	pattern, output         string
 	prepare, victims, kmend string
 	keep                    string
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	fs.DurationVar(&o.patience, "patience", 5*time.Second, "wait so long before a case for a quiet machine, and ten times as long before one is done again")
 	fs.IntVar(&o.attempts, "attempts", 3, "measure a case so often at most, when strangers held CPUs or the hypervisor took them")
 	if err := fs.Parse(args); err != nil {
-		return 2, nil // it has said why
+		return 2, nil //nolint:nilerr // it has said why
 	}
 	if o.output != "text" && o.output != "json" || fs.NArg() > 0 {
 		fs.Usage()

@@ -17,11 +17,6 @@ func own(p *proc, what string, leastMS float64) meter {
 	}}
 }
 
-// counted is the victim's own counter of events.
-func counted(p *proc, what string, least float64) meter {
-	return meter{what: what + ", counted by the victim", least: least, read: func() (float64, error) { return meterFile(p) }}
-}
-
 func meterFile(p *proc) (float64, error) {
 	b, err := os.ReadFile(p.meter)
 	if err != nil || len(b) < 8 {
