@@ -48,25 +48,21 @@ static __always_inline void count_lost(void)
 }
 
 /*
- * The verifier wants constant offsets into a kernel struct, so that the load
- * needs no helper: one branch an index. Indexes past the kernel's own count are
- * relocated to instructions that must not be reached.
+ * The verifier wants constant offsets into a kernel struct; a branch for each
+ * index made it walk every program sixteen times. So the index, which user space
+ * has from this kernel, is read with a helper.
  */
-#define SUBSYS(i) \
-	case i: \
-		if (i < bpf_core_enum_value(enum cgroup_subsys_id, CGROUP_SUBSYS_COUNT)) \
-			css = set->subsys[i]; \
-		break;
-
-static __always_inline __u64 v1_cgroup_id(struct css_set *set, __u32 subsys)
+static __always_inline __u64 v1_cgroup_id(struct task_struct *p, __u32 subsys)
 {
 	struct cgroup_subsys_state *css = 0;
+	__u64 set = 0;
 
-	switch (subsys) {
-	SUBSYS(0) SUBSYS(1) SUBSYS(2) SUBSYS(3) SUBSYS(4) SUBSYS(5) SUBSYS(6) SUBSYS(7)
-	SUBSYS(8) SUBSYS(9) SUBSYS(10) SUBSYS(11) SUBSYS(12) SUBSYS(13) SUBSYS(14) SUBSYS(15)
-	}
-	return css ? css->cgroup->kn->id : 0;
+	bpf_core_read(&set, sizeof(set), &p->cgroups);
+	if (subsys >= CGROUP_SUBSYS_COUNT || !set)
+		return 0;
+	set += bpf_core_field_offset(struct css_set, subsys) + subsys * sizeof(css);
+	bpf_probe_read_kernel(&css, sizeof(css), (void *)set);
+	return css ? BPF_CORE_READ(css, cgroup, kn, id) : 0;
 }
 
 static __always_inline struct target *the_one(void)
@@ -90,8 +86,7 @@ static __always_inline bool in_target(struct task_struct *p)
 			return true;
 	}
 	if (t->hierarchy) {
-		struct css_set *set = p->cgroups;
-		__u64 id = t->hierarchy == HIERARCHY_V2 ? set->dfl_cgrp->kn->id : v1_cgroup_id(set, t->subsys);
+		__u64 id = t->hierarchy == HIERARCHY_V2 ? p->cgroups->dfl_cgrp->kn->id : v1_cgroup_id(p, t->subsys);
 
 		return bpf_map_lookup_elem(&target_cgroups, &id) != 0;
 	}
