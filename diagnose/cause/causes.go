@@ -61,7 +61,7 @@ func disagreement(limits []limit) string {
 // saturated: threads waited for CPUs that others held.
 func saturated(f facts) (incident.Finding, bool) {
 	wait := f.behindOthers()
-	if !f.over(wait, saturatedShare) {
+	if !f.over(wait, saturatedShare) || wait < saturatedDuration*f.window/3000 {
 		return incident.Finding{}, false
 	}
 	var holders []incident.Evidence

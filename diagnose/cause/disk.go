@@ -43,6 +43,9 @@ func storage(f facts) []incident.Finding {
 	limit, held := f.ioLimit()
 	held = held && own < diskWitness*io
 	unseen := f.refaultsUnseen()
+	if f.rereads() && slowest.service < diskSlow*slowest.requests {
+		return nil // it is in mem.reclaim: the disk is quick, and asked too often
+	}
 	if !held && !unseen && slowest.mean() < diskSlow && !f.aThreadIn(incident.IO, diskThread) {
 		return nil
 	}
@@ -159,6 +162,29 @@ func (d device) String() string {
 	}
 	return s
 }
+
+// rereads reports whether most of what the target read from disks had been in
+// memory until shortly before: it has too little of that.
+func (f facts) rereads() bool {
+	var requests, reads, bytes, again float64
+	for _, e := range f.m.Evidence {
+		switch {
+		case e.Probe == "disk" && e.Metric == "requests":
+			requests += e.Value
+		case e.Probe == "disk" && e.Metric == "reads":
+			reads += e.Value
+		case e.Probe == "disk" && e.Metric == "bytes":
+			bytes += e.Value
+		case e.Probe == "memory" && e.Metric == "refaults":
+			again = max(again, e.Value) // those above count the same
+		}
+	}
+	return reads > 0 && reads >= 0.5*requests && again >= refaultsMin*f.window/3000 &&
+		again*pageSize >= refaultPart*bytes && !f.refaultsUnseen()
+}
+
+// pageSize is that of x86_64 and of most arm64 kernels, in bytes.
+const pageSize = 4096
 
 // ioLimit is an I/O limit of a cgroup of which the most was used: io.max, or what
 // v1 has for it in blkio.throttle.*_device.

@@ -75,7 +75,7 @@ func (f facts) locksHeld() (out []userLock) {
 		return nil
 	}
 	for _, l := range f.userLocks() {
-		if !l.isLock() {
+		if !l.isLock() || f.waitsForCollections(l) {
 			continue
 		}
 		i := slices.IndexFunc(out, func(o userLock) bool { return l.named() != nil && o.named() == l.named() && o.process() == l.process() })

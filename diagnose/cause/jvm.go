@@ -122,8 +122,33 @@ func (f facts) waits() float64 {
 	return 1 + (f.state(incident.RunQueue)+f.state(incident.Throttled))/on
 }
 
+// waitsForCollections reports whether a lock is one that threads queue for while
+// they wait for a collection (HotSpot's own lock of the heap): it is held about as
+// long as a pause lasts.
+func (f facts) waitsForCollections(l userLock) bool {
+	for _, m := range f.machines() {
+		pause, ok := m.agreed(f.window)
+		if ok && f.pausesCount(pause) && m.pauses > 0 && strings.HasSuffix(l.subject, "("+m.pid+")") &&
+			l.held/max(1, l.own) >= pauseLock*pause/m.pauses {
+			return true
+		}
+	}
+	return false
+}
+
+// queued is how long threads waited at such locks, in ms.
+func (f facts) queued(m *machine) (wait float64) {
+	for _, l := range f.userLocks() {
+		if strings.HasSuffix(l.subject, "("+m.pid+")") && l.isLock() && f.waitsForCollections(l) {
+			wait += l.wait
+		}
+	}
+	return wait
+}
+
 // stopped is what the application's threads lost to a pause: they would have wanted
-// as much of each ms of it as they wanted of each ms beside it.
+// as much of each ms of it as they wanted of each ms beside it, and those that
+// queued for the collection wanted it all the time.
 func (f facts) stopped(m *machine, pause float64) float64 {
 	wanted := m.app * f.waits()
 	beside := max(f.window-pause, 0.01*f.window)
@@ -131,7 +156,7 @@ func (f facts) stopped(m *machine, pause float64) float64 {
 	if pause >= 0.9*f.window { // next to nothing is known of the rest
 		lost = max(lost, pause)
 	}
-	return min(lost, f.idle())
+	return min(max(lost, f.queued(m)), f.idle())
 }
 
 // collectorsWork is what the collectors' threads ran during stalls. It is no work of

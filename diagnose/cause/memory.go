@@ -21,7 +21,11 @@ import (
 // taken. The ledger marks the time; that reclaim was begun, a limit hit or pages
 // were read anew is the second witness.
 func reclaiming(f facts) []incident.Finding {
-	t := f.state(incident.Reclaim)
+	t, read := f.state(incident.Reclaim), 0.0
+	if f.rereads() {
+		read = f.state(incident.IO)
+		t += read
+	}
 	if !f.over(t, reclaimShare) {
 		return nil
 	}
@@ -33,6 +37,10 @@ func reclaiming(f facts) []incident.Finding {
 		Evidence:  f.cite("reclaim", "active"),
 	}
 	said := fmt.Sprintf("reclaimed memory or waited for it %s of %s ms%s", ms(t), ms(f.base), f.inThreads())
+	if read > 0 {
+		said += fmt.Sprintf(" (%s of them to read from disks what it had to give up)", ms(read))
+		fd.Evidence = append(fd.Evidence, f.cite("io")...)
+	}
 	direct, memcg := f.reclaims("reclaim_direct"), f.reclaims("reclaim_memcg")
 	groups := f.memoryGroups()
 	var tight memoryGroup

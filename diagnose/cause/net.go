@@ -30,6 +30,7 @@ type traffic struct {
 	answers, mean, median, longest, waited   float64
 	unanswered, unansweredTime               float64
 	served, servedTime, unserved, unservTime float64
+	late                                     float64 // answers that took peerSlow and more
 	evidence                                 []string // ids of what TCP sent
 	asked                                    []string // ids of requests and answers
 }
@@ -64,6 +65,11 @@ func (f facts) network() (all traffic, peers []traffic) {
 			t.evidence = append(t.evidence, e.ID)
 		case asked != nil:
 			*asked = e.Value
+			for _, b := range e.Histogram {
+				if e.Metric == "answer_time" && b.UpTo >= 2*peerSlow { // a bucket begins at half of where it ends
+					t.late += float64(b.Count)
+				}
+			}
 			t.asked = append(t.asked, e.ID)
 		}
 	}
@@ -94,8 +100,10 @@ func (f facts) slowPeers() (slow []traffic, waited float64) {
 			continue
 		}
 		// Half of the answers at once: a worker's long poll beside its other
-		// requests, or losses, unless the target's own clients wait for it.
-		if p.median < peerSlow/2 && (p.lossy() || !f.clientsWait(p.waited)) {
+		// requests, or losses, unless there are many late ones or the target's own
+		// clients wait for it.
+		tail := p.late >= peerTail && p.longest <= peerPoll
+		if p.median < peerSlow/2 && (p.lossy() || !tail && !f.clientsWait(p.waited)) {
 			continue
 		}
 		if p.mean > peerPoll && !f.clientsWait(p.waited) {

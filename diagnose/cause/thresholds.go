@@ -33,6 +33,9 @@ const (
 	// loop that the scheduler can move to a free CPU 2 to 8%, and up to 17% while
 	// both CPUs are taken for a part of the window.
 	saturatedShare = 0.20
+	// saturatedDuration (ms in 3 s) is above minDuration: beside busy neighbours a
+	// Redis with next to nothing to do waited 68 of 172 ms, a few switches' worth.
+	saturatedDuration = 150.0
 	// saturatedOthers is the part of the target's CPUs that others must hold for
 	// its waiting to be their doing. In the experiments they hold 75% and more;
 	// an agent and its kernel threads hold 0.5%.
@@ -71,6 +74,9 @@ const (
 	// machine whose CPUs are taken, and 46% of what is left without that wait; with
 	// enough memory 0%.
 	reclaimShare = 0.10
+	// refaultPart of the bytes that were read: when so much had been in memory just
+	// before, waiting for the disk is want of memory. Chosen; thrashing reads 100%.
+	refaultPart = 0.5
 	// refaultsMin pages in 3 s: the same reads 160,000 to 240,000, a machine with
 	// enough memory 1 to 134.
 	refaultsMin = 200.0
@@ -141,6 +147,10 @@ const (
 	// 0.06 ms at the median, which is why the median counts too.
 	peerAnswers = 3
 	peerSlow    = 15.0
+	// peerTail answers that take peerSlow and more make a slow peer also where most
+	// come at once: one that delays each tenth by 250 ms reads 0.1 ms at the median and
+	// 27 on average. Fewer may be a worker's poll. Chosen.
+	peerTail = 8
 	// peerShare of the base: the service that takes 40 ms reads 78%.
 	peerShare = 0.20
 	// peerPoll ms on average and above may be a long poll (Kafka's fetch waits for 500
@@ -163,6 +173,10 @@ const (
 	// that compute, wait for each other's locks or sleep read nothing.
 	gcShare    = 0.10
 	gcDuration = 300.0
+	// pauseLock of an average pause: a lock held for that long is waited for because
+	// of the collection. HotSpot's reads 74, 99, 79 and 49% (Serial, Parallel, Serial
+	// under a quota, G1).
+	pauseLock = 0.4
 	// gcTolerance is how far two witnesses may be apart. Against the virtual machine's
 	// own log: tracepoints within 1%, counters within 3% (G1: 15%, they leave out
 	// what surrounds a collection), stalls within 8%.
