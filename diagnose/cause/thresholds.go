@@ -81,7 +81,7 @@ const (
 	// enough memory 1 to 134.
 	refaultsMin = 200.0
 
-	// kernelLockShare of sleeping and spinning for kernel locks: four threads on two
+	// kernelLockShare, from one to three runs each, of sleeping and spinning for kernel locks: four threads on two
 	// CPUs that map memory read 14 to 25%, that write one file 25 to 45%, that use one
 	// pipe 45 to 60% (most of it spinning); busy loops and futex convoys under 1%.
 	kernelLockShare = 0.10
@@ -90,7 +90,7 @@ const (
 	// thread runs again), the ledger 100 to 105% of a convoy's waits.
 	lockWitness = 0.5
 
-	// userLockShare and userLockTime (ms in 3 s) of waiting for locks that threads
+	// userLockShare and userLockTime (ms in 3 s), from one to three runs each, of waiting for locks that threads
 	// hand to each other: four threads that hold one for 2 to 3 ms at a time read 60
 	// to 75%, that compute as long outside of it 35 to 45%, ten times as long under
 	// 10%. A Python queue with four workers at a third of a CPU reads up to 22% on its
@@ -161,15 +161,16 @@ const (
 	// pollShare of the window for which a request is open without an answer. Chosen.
 	pollShare = 0.5
 
-	// dbLockShare of the base and dbLockDuration (ms in 3 s): a backend that waits for
+	// dbLockShare of the base and dbLockDuration (ms in 3 s), both chosen: a backend that waits for
 	// a row lock for the whole window reads 100% and 3000 ms; four clients that update
 	// one row as fast as they can 2 to 10% of their time. pg_sleep and a long scan
 	// read nothing.
 	dbLockShare    = 0.10
 	dbLockDuration = 300.0
 
-	// gcShare of what the application's threads wanted and gcDuration (ms in 3 s): a
-	// heap of 64 MB that is nearly full reads 75 to 90%, by each witness; threads
+	// gcShare of what the application's threads wanted and gcDuration (ms in 3 s), both
+	// chosen: a heap of 64 MB that is nearly full stands still for 67 to 90% of the
+	// window, by each witness, and reads 35 to 50% as a share; threads
 	// that compute, wait for each other's locks or sleep read nothing.
 	gcShare    = 0.10
 	gcDuration = 300.0
@@ -178,7 +179,7 @@ const (
 	// under a quota, G1).
 	pauseLock = 0.4
 	// gcTolerance is how far two witnesses may be apart. Against the virtual machine's
-	// own log: tracepoints within 1%, counters within 3% (G1: 15%, they leave out
-	// what surrounds a collection), stalls within 8%.
+	// own log: tracepoints within 1% (G1: 4%), counters within 4% (G1: 16%,
+	// they leave out what surrounds a collection), stalls within 15%.
 	gcTolerance = 0.30
 )
