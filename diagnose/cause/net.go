@@ -30,7 +30,7 @@ type traffic struct {
 	answers, mean, median, longest, waited   float64
 	unanswered, unansweredTime               float64
 	served, servedTime, unserved, unservTime float64
-	late                                     float64 // answers that took peerSlow and more
+	late                                     float64  // answers that took peerSlow and more
 	evidence                                 []string // ids of what TCP sent
 	asked                                    []string // ids of requests and answers
 }
