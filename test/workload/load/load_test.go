@@ -34,7 +34,7 @@ func TestModes(t *testing.T) {
 			if err := json.Unmarshal([]byte(did), &s); err != nil {
 				t.Fatal(err)
 			}
-			if s.Mode != mode || s.Threads != 2 || s.ElapsedMS < 200 || s.PID != pid {
+			if s.Mode != mode || s.Threads != 2 || s.ElapsedMS < 150 || s.PID != pid {
 				t.Errorf("summary is %+v", s)
 			}
 			if mode == "fork" && s.Born == 0 {
