@@ -190,7 +190,7 @@ func TestTimeouts(t *testing.T) {
 func TestOpenWait(t *testing.T) {
 	at := futexAddress{Address: 8, Tgid: 7}
 	k := futexPartKey{At: at, Tgid: 7, Tid: 9}
-	words := map[futexAddress]futexWord{at: {Since: 500, Contended: 10}}
+	words := map[futexAddress]futexWord{at: {Since: 500, Contended: 10, Waiting: 1}}
 	parts := map[futexPartKey]futexPart{k: {Waits: 1, WaitNs: 5}}
 	waiting := map[uint32]futexOpenWait{9: {At: at, Tgid: 7, Since: 500}, 10: {At: at, Tgid: 7, Since: 2000}}
 	closeOpen(words, parts, waiting, 700, 1000)
@@ -199,6 +199,12 @@ func TestOpenWait(t *testing.T) {
 	}
 	if got := words[at]; got.Contended != 310 {
 		t.Errorf("and its address %+v", got)
+	}
+	// All that wait now came after the window, and there was always one.
+	words[at] = futexWord{Since: 800, Waiting: 1}
+	closeOpen(words, parts, map[uint32]futexOpenWait{10: {At: at, Tgid: 7, Since: 2000}}, 700, 1000)
+	if got := words[at]; got.Contended != 200 {
+		t.Errorf("waited for from 800 to the end of the window and on: %+v", got)
 	}
 }
 

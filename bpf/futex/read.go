@@ -60,13 +60,11 @@ func (p *Probe) read(r *Result, start, end uint64) error {
 
 // closeOpen ends the waits that go on at the end of the window.
 func closeOpen(words map[futexAddress]futexWord, parts map[futexPartKey]futexPart, waiting map[uint32]futexOpenWait, start, end uint64) {
-	open := map[futexAddress]bool{}
 	for tid, o := range waiting {
 		from := max(o.Since, start)
 		if from >= end {
 			continue
 		}
-		open[o.At] = true
 		k := futexPartKey{At: o.At, Tid: tid, Tgid: o.Tgid}
 		t, ok := parts[k]
 		if !ok { // counted as lost
@@ -76,12 +74,13 @@ func closeOpen(words map[futexAddress]futexWord, parts map[futexPartKey]futexPar
 		t.LongestNs = max(t.LongestNs, end-from)
 		parts[k] = t
 	}
-	for at := range open {
-		w := words[at]
-		if from := max(w.Since, start); from < end {
+	// Whoever waits now may have come after the window; that somebody always did
+	// since before its end is what counts.
+	for at, w := range words {
+		if from := max(w.Since, start); w.Waiting > 0 && from < end {
 			w.Contended += end - from
+			words[at] = w
 		}
-		words[at] = w
 	}
 }
 
