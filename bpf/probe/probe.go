@@ -67,6 +67,19 @@ func Monotonic() (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
+// Now is one moment on the wall's clock and on Monotonic's, apart by no more than
+// 0.1 ms; by more only where this process hardly gets a CPU.
+func Now() (at time.Time, clock time.Duration, err error) {
+	for range 5 {
+		at = time.Now()
+		clock, err = Monotonic()
+		if err != nil || time.Since(at) < 100*time.Microsecond {
+			break
+		}
+	}
+	return at, clock, err
+}
+
 // WaitUntil returns when the monotonic clock has passed end, or the cause of ctx
 // when that ends first.
 func WaitUntil(ctx context.Context, end time.Duration) error {

@@ -113,6 +113,7 @@ const (
 	recorderProgOpenWaits          = "open_waits"
 	recorderProgSampleGroups       = "sample_groups"
 	recorderVarClockOffset         = "clock_offset"
+	recorderVarClockOffsets        = "clock_offsets"
 	recorderVarHighest             = "highest"
 	recorderVarLongHead            = "long_head"
 	recorderVarLongTail            = "long_tail"
@@ -195,13 +196,14 @@ type recorderMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type recorderVariableSpecs struct {
-	ClockOffset *ebpf.VariableSpec `ebpf:"clock_offset"`
-	Highest     *ebpf.VariableSpec `ebpf:"highest"`
-	LongHead    *ebpf.VariableSpec `ebpf:"long_head"`
-	LongTail    *ebpf.VariableSpec `ebpf:"long_tail"`
-	NoCell      *ebpf.VariableSpec `ebpf:"no_cell"`
-	Tick        *ebpf.VariableSpec `ebpf:"tick"`
-	VictimCount *ebpf.VariableSpec `ebpf:"victim_count"`
+	ClockOffset  *ebpf.VariableSpec `ebpf:"clock_offset"`
+	ClockOffsets *ebpf.VariableSpec `ebpf:"clock_offsets"`
+	Highest      *ebpf.VariableSpec `ebpf:"highest"`
+	LongHead     *ebpf.VariableSpec `ebpf:"long_head"`
+	LongTail     *ebpf.VariableSpec `ebpf:"long_tail"`
+	NoCell       *ebpf.VariableSpec `ebpf:"no_cell"`
+	Tick         *ebpf.VariableSpec `ebpf:"tick"`
+	VictimCount  *ebpf.VariableSpec `ebpf:"victim_count"`
 }
 
 // recorderObjects contains all objects after they have been loaded into the kernel.
@@ -247,13 +249,14 @@ func (m *recorderMaps) Close() error {
 //
 // It can be passed to loadRecorderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type recorderVariables struct {
-	ClockOffset *ebpf.Variable `ebpf:"clock_offset"`
-	Highest     *ebpf.Variable `ebpf:"highest"`
-	LongHead    *ebpf.Variable `ebpf:"long_head"`
-	LongTail    *ebpf.Variable `ebpf:"long_tail"`
-	NoCell      *ebpf.Variable `ebpf:"no_cell"`
-	Tick        *ebpf.Variable `ebpf:"tick"`
-	VictimCount *ebpf.Variable `ebpf:"victim_count"`
+	ClockOffset  *ebpf.Variable `ebpf:"clock_offset"`
+	ClockOffsets *ebpf.Variable `ebpf:"clock_offsets"`
+	Highest      *ebpf.Variable `ebpf:"highest"`
+	LongHead     *ebpf.Variable `ebpf:"long_head"`
+	LongTail     *ebpf.Variable `ebpf:"long_tail"`
+	NoCell       *ebpf.Variable `ebpf:"no_cell"`
+	Tick         *ebpf.Variable `ebpf:"tick"`
+	VictimCount  *ebpf.Variable `ebpf:"victim_count"`
 }
 
 // recorderPrograms contains all programs after they have been loaded into the kernel.

@@ -81,17 +81,17 @@ func (p *Probe) begin(window time.Duration) (opening, error) {
 		if _, err := probe.Iterate(p.objs.BeginThreads); err != nil {
 			return opening{}, fmt.Errorf("finding the target's threads: %w", err)
 		}
-		now, err := probe.Monotonic()
+		at, now, err := probe.Now()
 		if err != nil {
 			return opening{}, err
 		}
-		o := opening{at: time.Now().Add(margin), clock: now + margin}
+		o := opening{at: at.Add(margin), clock: now + margin}
 		// The end first: a span is empty until both are set.
 		err = errors.Join(p.objs.WindowEnd.Set(uint64(o.clock+window)), p.objs.WindowStart.Set(uint64(o.clock)))
 		if err != nil {
 			return opening{}, err
 		}
-		if now, err = probe.Monotonic(); err != nil || now < o.clock {
+		if now, err := probe.Monotonic(); err != nil || now < o.clock {
 			return o, err
 		}
 	}
@@ -109,6 +109,7 @@ func (p *Probe) reset() error {
 		p.objs.MovedIn.Set(uint32(0)),
 		p.objs.Lost.Set(uint64(0)),
 		p.objs.ClockOffset.Set(int64(0)),
+		p.objs.ClockOffsets.Set([1024]int64{}),
 		probe.ClearMap[uint64](p.objs.Holders),
 		probe.ClearMap[uint64](p.objs.EndedTotals),
 	)

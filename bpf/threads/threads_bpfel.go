@@ -93,6 +93,7 @@ const (
 	threadsProgOnWakeup             = "on_wakeup"
 	threadsProgOnWakeupNew          = "on_wakeup_new"
 	threadsVarClockOffset           = "clock_offset"
+	threadsVarClockOffsets          = "clock_offsets"
 	threadsVarEndedCount            = "ended_count"
 	threadsVarLost                  = "lost"
 	threadsVarMovedIn               = "moved_in"
@@ -175,13 +176,14 @@ type threadsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type threadsVariableSpecs struct {
-	ClockOffset *ebpf.VariableSpec `ebpf:"clock_offset"`
-	EndedCount  *ebpf.VariableSpec `ebpf:"ended_count"`
-	Lost        *ebpf.VariableSpec `ebpf:"lost"`
-	MovedIn     *ebpf.VariableSpec `ebpf:"moved_in"`
-	WindowEnd   *ebpf.VariableSpec `ebpf:"window_end"`
-	WindowId    *ebpf.VariableSpec `ebpf:"window_id"`
-	WindowStart *ebpf.VariableSpec `ebpf:"window_start"`
+	ClockOffset  *ebpf.VariableSpec `ebpf:"clock_offset"`
+	ClockOffsets *ebpf.VariableSpec `ebpf:"clock_offsets"`
+	EndedCount   *ebpf.VariableSpec `ebpf:"ended_count"`
+	Lost         *ebpf.VariableSpec `ebpf:"lost"`
+	MovedIn      *ebpf.VariableSpec `ebpf:"moved_in"`
+	WindowEnd    *ebpf.VariableSpec `ebpf:"window_end"`
+	WindowId     *ebpf.VariableSpec `ebpf:"window_id"`
+	WindowStart  *ebpf.VariableSpec `ebpf:"window_start"`
 }
 
 // threadsObjects contains all objects after they have been loaded into the kernel.
@@ -231,13 +233,14 @@ func (m *threadsMaps) Close() error {
 //
 // It can be passed to loadThreadsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type threadsVariables struct {
-	ClockOffset *ebpf.Variable `ebpf:"clock_offset"`
-	EndedCount  *ebpf.Variable `ebpf:"ended_count"`
-	Lost        *ebpf.Variable `ebpf:"lost"`
-	MovedIn     *ebpf.Variable `ebpf:"moved_in"`
-	WindowEnd   *ebpf.Variable `ebpf:"window_end"`
-	WindowId    *ebpf.Variable `ebpf:"window_id"`
-	WindowStart *ebpf.Variable `ebpf:"window_start"`
+	ClockOffset  *ebpf.Variable `ebpf:"clock_offset"`
+	ClockOffsets *ebpf.Variable `ebpf:"clock_offsets"`
+	EndedCount   *ebpf.Variable `ebpf:"ended_count"`
+	Lost         *ebpf.Variable `ebpf:"lost"`
+	MovedIn      *ebpf.Variable `ebpf:"moved_in"`
+	WindowEnd    *ebpf.Variable `ebpf:"window_end"`
+	WindowId     *ebpf.Variable `ebpf:"window_id"`
+	WindowStart  *ebpf.Variable `ebpf:"window_start"`
 }
 
 // threadsPrograms contains all programs after they have been loaded into the kernel.

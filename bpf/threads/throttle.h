@@ -16,14 +16,47 @@
  */
 #pragma once
 
-/* The clock minus CLOCK_MONOTONIC as last seen, for where the clock is stale. */
+#define MAX_CPUS 1024
+
+/*
+ * The clock minus CLOCK_MONOTONIC, for where the clock is stale: the most that was
+ * seen, since between the two readings a hypervisor may take the CPU. The PELT clock
+ * is each CPU's own; of a CPU that has not been seen, or is past the last, another's.
+ */
 volatile __s64 clock_offset;
+volatile __s64 clock_offsets[MAX_CPUS];
 
 static __always_inline __u64 queue_clock(struct cfs_rq *q)
 {
 	if (bpf_core_field_exists(q->throttled_clock_self))
 		return q->rq->clock;
 	return q->rq->clock_pelt - q->rq->lost_idle_time;
+}
+
+static __always_inline void note_offset(struct cfs_rq *q, __u64 now)
+{
+	__s64 offset = queue_clock(q) - now;
+
+	if (!clock_offset || offset > clock_offset)
+		clock_offset = offset;
+	if (!bpf_core_field_exists(q->throttled_clock_self)) {
+		__u32 cpu = bpf_get_smp_processor_id();
+
+		if (cpu < MAX_CPUS && (!clock_offsets[cpu] || offset > clock_offsets[cpu]))
+			clock_offsets[cpu] = offset;
+	}
+}
+
+/* The clock of a queue on a CPU where nothing may have happened lately. */
+static __always_inline __u64 stale_queue_clock(struct task_struct *p, __u64 now)
+{
+	if (!bpf_core_field_exists(p->se.cfs_rq->throttled_clock_self)) {
+		__u32 cpu = p->thread_info.cpu;
+
+		if (cpu < MAX_CPUS && clock_offsets[cpu])
+			return now + clock_offsets[cpu];
+	}
+	return now + clock_offset;
 }
 
 /* How long q has been throttled since it was made, at clock. */
@@ -68,7 +101,7 @@ static __always_inline void begin_wait(struct task_struct *p, struct thread_stat
 	if (!s->may_throttle)
 		return;
 	s->cfs_rq = (__u64)q;
-	s->clock0 = fresh ? queue_clock(q) : now + clock_offset;
+	s->clock0 = fresh ? queue_clock(q) : stale_queue_clock(p, now);
 	s->throttled0 = queue_throttled(q, s->clock0);
 }
 
