@@ -12,6 +12,7 @@ import (
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/threads"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
+	"github.com/kmend/kmend/diagnose/agent/symbols"
 	"github.com/kmend/kmend/incident"
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,7 @@ import (
 type Agent struct {
 	o       Options
 	node    incident.Node
+	kernel  *symbols.KernelSymbols
 	pool    pool
 	metrics *metrics
 
@@ -33,8 +35,9 @@ func New(o Options) (*Agent, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("agent options: %w", err)
 	}
+	kernel := symbols.NewKernelSymbols(o.Proc)
 	if o.open == nil {
-		o.open = openKit
+		o.open = func() (prober, error) { return openKit(threads.DefaultOptions().MaxGroups, kernel) }
 	}
 	if o.NodeName == "" {
 		name, err := os.Hostname()
@@ -55,15 +58,18 @@ func New(o Options) (*Agent, error) {
 			CPUs:         runtime.NumCPU(),
 			AgentVersion: o.Version,
 		},
+		kernel:  kernel,
 		pool:    pool{open: o.open},
 		metrics: newMetrics(o.Registerer),
 		busy:    map[string]bool{},
 	}, nil
 }
 
-// Warm loads the probe before the first request, which is then answered as fast
-// as the others. An error is that of the first measurement.
+// Warm loads the probes and reads the kernel's symbols before the first request,
+// which is then answered as fast as the others. An error is that of the first
+// measurement.
 func (a *Agent) Warm() error {
+	_ = a.kernel.Read() // who needs a name says why there is none
 	probes, err := a.pool.get()
 	if err != nil {
 		return unsupported(err)
@@ -89,7 +95,7 @@ func (a *Agent) Capabilities(context.Context) (Capabilities, error) {
 			{Name: "cgroup", Status: incident.ProbeOK},
 		},
 	}
-	for _, i := range instruments() {
+	for _, i := range instruments(a.kernel) {
 		c.Probes = append(c.Probes, probeStatus(i.name, i.supported()))
 	}
 	c.Probes = append(c.Probes, a.recorderStatus())

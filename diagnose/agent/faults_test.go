@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/kmend/kmend/bpf/probe"
+	"github.com/kmend/kmend/diagnose/agent/symbols"
 	"github.com/kmend/kmend/diagnose/cause"
 	"github.com/kmend/kmend/incident"
 	"golang.org/x/sys/unix"
@@ -167,7 +168,9 @@ func TestTablesFillUp(t *testing.T) {
 	l := newLab(t)
 	dir := l.group("target", 1024, 0)
 	l.load([]string{dir}, "-mode", "burn")
-	a := newAgent(t, func(o *Options) { o.open = func() (prober, error) { return openKitFor(16) } })
+	a := newAgent(t, func(o *Options) {
+		o.open = func() (prober, error) { return openKit(16, symbols.NewKernelSymbols("/proc")) }
+	})
 	var made sync.WaitGroup
 	m, err := a.Measure(t.Context(), Request{Target: incident.Target{Cgroup: dir}, Window: 3 * time.Second}, func(p Progress) {
 		if p.Stage == Measuring {

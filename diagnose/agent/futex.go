@@ -32,12 +32,12 @@ type userLocks struct {
 	symbols *symbols.Symbolizer
 }
 
-func loadFutex(m *probe.Members) (measurer, error) {
+func loadFutex(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error) {
 	p, err := futex.Load(futex.DefaultOptions(), m)
 	if err != nil {
 		return nil, err
 	}
-	s, err := symbols.New(symbols.DefaultOptions())
+	s, err := newSymbolizer(kernel)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

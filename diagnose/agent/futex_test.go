@@ -20,7 +20,7 @@ func TestUserLocksHaveNames(t *testing.T) {
 	} {
 		t.Run(x.mode, func(t *testing.T) {
 			pid := program.Start(t, x.mode, 4, 2*time.Millisecond, 0)
-			r, err := instrumentOf(t, loadFutex, pid).Measure(t.Context(), subject{proc: "/proc"}, 1500*time.Millisecond)
+			r, err := instrumentOf(t, "futex", pid).Measure(t.Context(), subject{proc: "/proc"}, 1500*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
 			}

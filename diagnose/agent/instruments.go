@@ -17,6 +17,7 @@ import (
 	"github.com/kmend/kmend/bpf/profile"
 	"github.com/kmend/kmend/bpf/tcp"
 	"github.com/kmend/kmend/diagnose/agent/cgroups"
+	"github.com/kmend/kmend/diagnose/agent/symbols"
 	"github.com/kmend/kmend/incident"
 )
 
@@ -27,19 +28,31 @@ type instrument struct {
 	load      func(*probe.Members) (measurer, error)
 }
 
-// instruments lists them in the order in which their evidence is shown.
-func instruments() []instrument {
+// instruments lists them in the order in which their evidence is shown. Those that
+// name the kernel's functions share its symbols.
+func instruments(kernel *symbols.KernelSymbols) []instrument {
+	named := func(load func(*probe.Members, *symbols.KernelSymbols) (measurer, error)) func(*probe.Members) (measurer, error) {
+		return func(m *probe.Members) (measurer, error) { return load(m, kernel) }
+	}
 	return []instrument{
 		{name: "disk", supported: disk.Supported, load: loadDisks},
 		{name: "memory", supported: memory.Supported, load: loadMemories},
-		{name: "locks", supported: locks.Supported, load: loadLocks},
-		{name: "futex", supported: futex.Supported, load: loadFutex},
+		{name: "locks", supported: locks.Supported, load: named(loadLocks)},
+		{name: "futex", supported: futex.Supported, load: named(loadFutex)},
 		{name: "tcp", supported: tcp.Supported, load: loadConnections},
 		{name: "postgres", supported: postgres.Supported, load: loadDatabases},
 		{name: "jvm", supported: jvm.Supported, load: loadMachines},
 		{name: "steal", supported: stealSupported, load: loadStealer},
-		{name: "profile", supported: profile.Supported, load: loadProfiler},
+		{name: "profile", supported: profile.Supported, load: named(loadProfiler)},
 	}
+}
+
+// newSymbolizer is for one instrument: what it takes is the instrument's own. The
+// kernel's symbols are everybody's.
+func newSymbolizer(kernel *symbols.KernelSymbols) (*symbols.Symbolizer, error) {
+	o := symbols.DefaultOptions()
+	o.Kernel = kernel
+	return symbols.New(o)
 }
 
 // measurer is a loaded instrument. Measure attaches, waits for the window, reads,

@@ -1,11 +1,6 @@
 package agent
 
 import (
-	"bufio"
-	"io"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/kmend/kmend/bpf/locks"
@@ -138,43 +133,4 @@ func (n lockName) matches(k locks.Kind, function string) bool {
 		}
 	}
 	return false
-}
-
-// maxVariable is how far into a variable a lock may be.
-const maxVariable = 4096
-
-// variables names addresses inside the kernel's variables by /proc/kallsyms, which
-// has them only where the kernel was built with CONFIG_KALLSYMS_ALL (Debian's are).
-// What has no name is not in the result.
-func variables(proc string, addrs []uint64) map[uint64]string {
-	if len(addrs) == 0 {
-		return nil
-	}
-	f, err := os.Open(filepath.Join(proc, "kallsyms"))
-	if err != nil {
-		return nil // the class is then named by the stack
-	}
-	defer f.Close()
-	return variablesIn(f, addrs)
-}
-
-func variablesIn(r io.Reader, addrs []uint64) map[uint64]string {
-	out := map[uint64]string{}
-	begin := map[uint64]uint64{} // of the symbol in out
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		f := strings.Fields(lines.Text())
-		if len(f) < 3 || !strings.Contains("bBdDrR", f[1]) {
-			continue
-		}
-		at, err := strconv.ParseUint(f[0], 16, 64)
-		if err != nil || at == 0 {
-			continue
-		}
-		for _, a := range addrs {
-			if at <= a && a-at < maxVariable && at >= begin[a] && !strings.HasPrefix(f[2], "__start_") && !strings.HasPrefix(f[2], "__stop_") {
-				out[a], begin[a] = f[2], at
-			}
-		}
-	}
-	return out
 }

@@ -28,23 +28,24 @@ const (
 type kernelLocks struct {
 	probe   *locks.Probe
 	symbols *symbols.Symbolizer
+	kernel  *symbols.KernelSymbols
 }
 
-func loadLocks(m *probe.Members) (measurer, error) {
+func loadLocks(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error) {
 	p, err := locks.Load(locks.DefaultOptions(), m)
 	if err != nil {
 		return nil, err
 	}
-	s, err := symbols.New(symbols.DefaultOptions())
+	s, err := newSymbolizer(kernel)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	return &kernelLocks{p, s}, nil
+	return &kernelLocks{p, s, kernel}, nil
 }
 
 func (k *kernelLocks) Close() error { return errors.Join(k.probe.Close(), k.symbols.Close()) }
 
-func (k *kernelLocks) Measure(ctx context.Context, s subject, window time.Duration) (reading, error) {
+func (k *kernelLocks) Measure(ctx context.Context, _ subject, window time.Duration) (reading, error) {
 	r, err := k.probe.Measure(ctx, window)
 	if err != nil {
 		return reading{}, err
@@ -58,7 +59,7 @@ func (k *kernelLocks) Measure(ctx context.Context, s subject, window time.Durati
 		}
 	}
 	named := k.symbols.Resolve(ctx, stacks).Stacks
-	vars := variables(s.proc, addrs)
+	vars := k.kernel.Variables(addrs)
 	classes := lockClasses(r.Waits, func(i int) ([]symbols.Frame, string) {
 		if i >= len(named) {
 			return nil, ""

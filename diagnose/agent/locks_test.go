@@ -16,7 +16,7 @@ import (
 )
 
 // instrumentOf loads one instrument for one process.
-func instrumentOf(t *testing.T, load func(*probe.Members) (measurer, error), pid int) measurer {
+func instrumentOf(t *testing.T, name string, pid int) measurer {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for eBPF; make test runs it as root")
@@ -25,7 +25,7 @@ func instrumentOf(t *testing.T, load func(*probe.Members) (measurer, error), pid
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := load(m)
+	in, err := instrumentNamed(t, name).load(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestKernelLocksHaveNames(t *testing.T) {
 	for mode, class := range map[string]string{"mmap": "mmap_lock", "write": "inode i_rwsem", "dir": "inode i_rwsem", "pipe": "pipe->mutex"} {
 		t.Run(mode, func(t *testing.T) {
 			pid := loadOf(t, "-mode", mode, "-threads", "4", "-dir", t.TempDir())
-			r, err := instrumentOf(t, loadLocks, pid).Measure(t.Context(), subject{proc: "/proc"}, 1500*time.Millisecond)
+			r, err := instrumentOf(t, "locks", pid).Measure(t.Context(), subject{proc: "/proc"}, 1500*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,20 +128,6 @@ func TestLockClass(t *testing.T) {
 		if got := lockClass(c.wait, frames, c.variable); got != c.want {
 			t.Errorf("%s %q is %q, want %q", c.wait.Kind, c.stack, got, c.want)
 		}
-	}
-}
-
-func TestVariables(t *testing.T) {
-	const kallsyms = `ffffffff81000000 T _text
-ffffffff82000000 D cgroup_mutex
-ffffffff82000020 d css_set_lock
-ffffffff82000028 D __start_once
-ffffffff83000000 B rtnl_mutex
-bad line
-`
-	got := variablesIn(strings.NewReader(kallsyms), []uint64{0xffffffff82000008, 0xffffffff82000028, 0xffffffff83001000, 0xffffffff81000004})
-	if len(got) != 2 || got[0xffffffff82000008] != "cgroup_mutex" || got[0xffffffff82000028] != "css_set_lock" {
-		t.Errorf("got %v", got)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/threads"
+	"github.com/kmend/kmend/diagnose/agent/symbols"
 )
 
 // prober is a loaded set of probes: the ledger's and the instruments.
@@ -33,10 +34,8 @@ type kit struct {
 	bytes   int64
 }
 
-func openKit() (prober, error) { return openKitFor(threads.DefaultOptions().MaxGroups) }
-
-// openKitFor bounds the cgroups of a target.
-func openKitFor(groups int) (prober, error) {
+// openKit loads everything. groups bounds the cgroups of a target.
+func openKit(groups int, kernel *symbols.KernelSymbols) (prober, error) {
 	before := tables()
 	o := threads.DefaultOptions()
 	o.MaxGroups = groups
@@ -48,7 +47,7 @@ func openKitFor(groups int) (prober, error) {
 	if k.ledger, err = threads.Load(o, members); err != nil {
 		return nil, errors.Join(err, members.Close())
 	}
-	for _, i := range instruments() {
+	for _, i := range instruments(kernel) {
 		p := part{instrument: i}
 		p.measurer, p.err = i.load(members)
 		k.parts = append(k.parts, p)

@@ -22,8 +22,8 @@ const (
 	maxSampleLoss = 0.01
 )
 
-func loadProfiler(m *probe.Members) (measurer, error) {
-	names, err := symbols.New(symbols.DefaultOptions())
+func loadProfiler(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error) {
+	names, err := newSymbolizer(kernel)
 	if err != nil {
 		return nil, err
 	}

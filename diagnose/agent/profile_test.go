@@ -16,14 +16,26 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
+// instrumentNamed finds an instrument.
+func instrumentNamed(t *testing.T, name string) instrument {
+	t.Helper()
+	for _, i := range instruments(symbols.NewKernelSymbols("/proc")) {
+		if i.name == name {
+			return i
+		}
+	}
+	t.Fatalf("there is no instrument %q", name)
+	return instrument{}
+}
+
 // instrumentOn measures one target with one instrument, without the ledger.
-func instrumentOn(t *testing.T, load func(*probe.Members) (measurer, error), s subject, window time.Duration) reading {
+func instrumentOn(t *testing.T, name string, s subject, window time.Duration) reading {
 	t.Helper()
 	members, err := probe.NewMembers(probe.MinGroups)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := load(members)
+	m, err := instrumentNamed(t, name).load(members)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +105,7 @@ func TestProfileNamesTheHotFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.write(group, "cgroup.procs", fmt.Sprint(pid))
-	r := instrumentOn(t, loadProfiler, subject{target: probe.Target{PIDs: []int{pid}}, proc: "/proc"}, time.Second)
+	r := instrumentOn(t, "profile", subject{target: probe.Target{PIDs: []int{pid}}, proc: "/proc"}, time.Second)
 	if n := first(r, "samples"); n.Value < 10 {
 		t.Fatalf("%.0f samples in 1 s of a loop", n.Value)
 	}

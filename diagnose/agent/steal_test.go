@@ -37,7 +37,7 @@ func TestStealAgainstTheKernel(t *testing.T) {
 	}
 	steal, busy, ran := read()
 	begun := time.Now()
-	r := instrumentOn(t, loadStealer, s, time.Second)
+	r := instrumentOn(t, "steal", s, time.Second)
 	took := ms(time.Since(begun))
 	stealAfter, busyAfter, ranAfter := read()
 	if got := first(r, "stolen").Value; got > stealAfter-steal {

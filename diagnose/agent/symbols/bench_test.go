@@ -55,7 +55,7 @@ func BenchmarkResolve(b *testing.B) {
 
 func BenchmarkKernel(b *testing.B) {
 	for b.Loop() {
-		if _, err := readKernel("/proc"); err != nil {
+		if _, err := readKallsyms("/proc"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -54,17 +54,20 @@ func FuzzPerfMap(f *testing.F) {
 }
 
 func FuzzKallsyms(f *testing.F) {
-	f.Add([]byte("ffffffff81000000 T _text\nffffffffc0000000 t ext4_sync\t[ext4]\n0000000000000000 A x\n"))
+	f.Add([]byte("ffffffff81000000 T _text\nffffffff82000000 D rtnl_mutex\nffffffffc0000000 t ext4_sync\t[ext4]\n0000000000000000 A x\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		k, err := parseKallsyms(bytes.NewReader(b))
 		if err != nil {
 			return
 		}
-		for _, a := range k.addrs {
-			if fr, ok := k.frame(a); !ok || fr.Offset != 0 {
-				t.Errorf("%x is %+v", a, fr)
+		for _, table := range []symbolTable{k.functions, k.variables} {
+			for _, a := range table.addrs {
+				if _, _, offset := table.find(a); offset != 0 {
+					t.Errorf("%x is at %d", a, offset)
+				}
 			}
 		}
+		k.frame(1 << 63)
 	})
 }
 

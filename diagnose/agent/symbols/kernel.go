@@ -12,98 +12,197 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 const (
-	maxKallsyms = 64 << 20 // bytes; 122,000 symbols take 6 MB
-	// maxKernelOffset: an address farther from every symbol is in none.
-	maxKernelOffset = 1 << 20
+	maxKallsyms = 64 << 20 // bytes; 122,000 functions and 71,000 variables take 9 MB
+	// maxFunction and maxVariable: an address farther into a symbol is not in it.
+	maxFunction = 1 << 20
+	maxVariable = 4096
+	retryAfter  = 5 * time.Minute // when the kernel hid its symbols
 )
 
-// kernel is /proc/kallsyms, code only: addresses in order and, in one block,
-// names as "NAME" or "NAME\tMODULE".
-type kernel struct {
+// KernelSymbols is /proc/kallsyms. Reading it takes 75 ms of CPU time, so it is read
+// when it is first asked, and again only when kernel modules have come or gone. It is
+// safe for concurrent use; share one.
+type KernelSymbols struct {
+	proc string
+
+	mu      sync.Mutex
+	names   kallsyms
+	err     error
+	read    time.Time
+	modules string // /proc/modules, as it was then
+}
+
+// NewKernelSymbols reads nothing yet. proc is where the host's proc file system is.
+func NewKernelSymbols(proc string) *KernelSymbols { return &KernelSymbols{proc: proc} }
+
+// Read reads the symbols where that is to be done. An error says what to do.
+func (k *KernelSymbols) Read() error {
+	_, err := k.symbols()
+	return err
+}
+
+// Variables names addresses inside the kernel's variables, such as "rtnl_mutex". They
+// are listed only by a kernel built with CONFIG_KALLSYMS_ALL, as Debian's are. What
+// has no name is not in the result.
+func (k *KernelSymbols) Variables(addrs []uint64) map[uint64]string {
+	names, _ := k.symbols()
+	out := map[uint64]string{}
+	for _, a := range addrs {
+		if name, _, offset := names.variables.find(a); name != "" && offset < maxVariable {
+			out[a] = name
+		}
+	}
+	return out
+}
+
+func (k *KernelSymbols) symbols() (kallsyms, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	modules := loadedModules(k.proc)
+	if k.read.IsZero() || modules != k.modules || k.err != nil && time.Since(k.read) > retryAfter {
+		k.names, k.err = readKallsyms(k.proc)
+		k.read, k.modules = time.Now(), modules
+	}
+	return k.names, k.err
+}
+
+// loadedModules is the names and places of the kernel's modules, empty without any.
+func loadedModules(proc string) string {
+	b, err := os.ReadFile(filepath.Join(proc, "modules"))
+	if err != nil {
+		return ""
+	}
+	var out strings.Builder
+	for line := range strings.Lines(string(b)) {
+		// "ext4 1048576 2 - Live 0xffffffffc0000000": the third is how often it is used now
+		if f := strings.Fields(line); len(f) > 5 {
+			out.WriteString(f[0] + f[5])
+		}
+	}
+	return out.String()
+}
+
+// kallsyms is functions and variables.
+type kallsyms struct{ functions, variables symbolTable }
+
+// symbolTable is addresses in order and, in one block, names as "NAME" or "NAME\tMODULE".
+type symbolTable struct {
 	addrs []uint64
 	ends  []uint32 // of each name in names
 	names []byte
 }
 
-func readKernel(proc string) (*kernel, error) {
+func readKallsyms(proc string) (kallsyms, error) {
 	f, err := os.Open(filepath.Join(proc, "kallsyms"))
 	if err != nil {
-		return nil, fmt.Errorf("reading the kernel's symbols: %w", err)
+		return kallsyms{}, fmt.Errorf("reading the kernel's symbols: %w", err)
 	}
 	defer f.Close()
 	return parseKallsyms(io.LimitReader(f, maxKallsyms))
 }
 
 // parseKallsyms reads lines of "ADDRESS TYPE NAME[\t[MODULE]]".
-func parseKallsyms(r io.Reader) (*kernel, error) {
-	type symbol struct {
-		addr       uint64
-		start, end uint32
-	}
-	var all []symbol
-	var names []byte
+func parseKallsyms(r io.Reader) (k kallsyms, err error) {
+	var functions, variables listing
 	hidden := 0
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		addr, rest, ok := bytes.Cut(lines.Bytes(), []byte(" "))
-		if !ok || len(rest) < 3 || !strings.ContainsRune("tTwW", rune(rest[0])) {
+		if !ok || len(rest) < 3 {
+			continue
+		}
+		name, to := rest[2:], &functions
+		switch {
+		case strings.ContainsRune("tTwW", rune(rest[0])):
+		case strings.ContainsRune("bBdDrR", rune(rest[0])) && !bytes.HasPrefix(name, []byte("__start_")) && !bytes.HasPrefix(name, []byte("__stop_")):
+			to = &variables
+		default:
 			continue
 		}
 		a, err := strconv.ParseUint(string(addr), 16, 64)
 		if err != nil {
-			return nil, fmt.Errorf("reading the kernel's symbols: %w", err)
+			return k, fmt.Errorf("reading the kernel's symbols: %w", err)
 		}
 		if a == 0 {
 			hidden++
 			continue
 		}
-		start := len(names)
-		names = append(names, rest[2:]...)
-		all = append(all, symbol{a, uint32(start), uint32(len(names))})
+		to.add(a, name)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the kernel's symbols: %w", err)
+		return k, fmt.Errorf("reading the kernel's symbols: %w", err)
 	}
 	switch {
-	case len(all) == 0 && hidden > 0:
-		return nil, errors.New("the kernel hides the addresses of its symbols (kernel.kptr_restrict); " +
+	case len(functions.all) == 0 && hidden > 0:
+		return k, errors.New("the kernel hides the addresses of its symbols (kernel.kptr_restrict); " +
 			"set kernel.kptr_restrict to 0, or to 1 and give the agent CAP_SYSLOG")
-	case len(all) == 0:
-		return nil, errors.New("the kernel lists no symbols (CONFIG_KALLSYMS)")
+	case len(functions.all) == 0:
+		return k, errors.New("the kernel lists no symbols (CONFIG_KALLSYMS)")
 	}
-	// Of several names of one address the first listed counts.
-	slices.SortStableFunc(all, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
-	all = slices.CompactFunc(all, func(a, b symbol) bool { return a.addr == b.addr })
-	k := &kernel{addrs: make([]uint64, len(all)), ends: make([]uint32, len(all)), names: make([]byte, 0, len(names))}
-	for i, s := range all {
-		k.names = append(k.names, names[s.start:s.end]...)
-		k.addrs[i], k.ends[i] = s.addr, uint32(len(k.names))
-	}
-	return k, nil
+	return kallsyms{functions.table(), variables.table()}, nil
 }
 
-func (k *kernel) frame(addr uint64) (Frame, bool) {
-	i, exact := slices.BinarySearch(k.addrs, addr)
+// listing is symbols in the order of the file.
+type listing struct {
+	all   []listed
+	names []byte
+}
+
+type listed struct {
+	addr       uint64
+	start, end uint32 // of its name
+}
+
+func (l *listing) add(addr uint64, name []byte) {
+	start := uint32(len(l.names))
+	l.names = append(l.names, name...)
+	l.all = append(l.all, listed{addr, start, uint32(len(l.names))})
+}
+
+// table sorts. Of several names of one address the first listed counts.
+func (l *listing) table() symbolTable {
+	slices.SortStableFunc(l.all, func(a, b listed) int { return cmp.Compare(a.addr, b.addr) })
+	t := symbolTable{names: make([]byte, 0, len(l.names))}
+	for i, s := range l.all {
+		if i > 0 && s.addr == l.all[i-1].addr {
+			continue
+		}
+		t.names = append(t.names, l.names[s.start:s.end]...)
+		t.addrs, t.ends = append(t.addrs, s.addr), append(t.ends, uint32(len(t.names)))
+	}
+	return t
+}
+
+// find gives the symbol at or before an address, its module if it is in one, and how
+// far into it the address is.
+func (t *symbolTable) find(addr uint64) (name, module string, offset uint64) {
+	i, exact := slices.BinarySearch(t.addrs, addr)
 	if !exact {
 		i--
 	}
-	if i < 0 || addr-k.addrs[i] > maxKernelOffset {
-		return Frame{Module: "kernel", Offset: addr, Kind: Kernel}, false
+	if i < 0 {
+		return "", "", 0
 	}
 	start := uint32(0)
 	if i > 0 {
-		start = k.ends[i-1]
+		start = t.ends[i-1]
 	}
-	name, module, ok := strings.Cut(string(k.names[start:k.ends[i]]), "\t")
-	if ok {
-		module = strings.Trim(module, "[]")
-	} else {
-		module = "kernel"
+	name, module, _ = strings.Cut(string(t.names[start:t.ends[i]]), "\t")
+	return name, strings.Trim(module, "[]"), addr - t.addrs[i]
+}
+
+// frame names an address of code, or gives one without a name.
+func (k *kallsyms) frame(addr uint64) Frame {
+	name, module, offset := k.functions.find(addr)
+	if name == "" || offset > maxFunction {
+		return Frame{Module: "kernel", Offset: addr, Kind: Kernel}
 	}
-	return Frame{Func: printable(name), Module: printable(module), Offset: addr - k.addrs[i], Kind: Kernel}, true
+	return Frame{Func: printable(name), Module: printable(cmp.Or(module, "kernel")), Offset: offset, Kind: Kernel}
 }
 
 // ours are the beginnings of the functions between a tracepoint and what it calls.

@@ -9,44 +9,14 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/kmend/kmend/bpf/stack"
 )
 
 const (
-	maxNotes    = 16
-	maxNames    = 16384 // of one file that are kept
-	maxEarly    = 64    // processes that are held by Prefetch
-	earlyFor    = 10 * time.Minute
-	rereadAfter = 5 * time.Minute // the kernel's symbols: modules come and go
+	maxNotes = 16
+	maxNames = 16384 // of one file that are kept
 )
-
-// Prefetch reads what processes map and opens the files, so that their stacks can
-// be named also when they have ended until then. What it holds is let go by the
-// Resolve that names them, or after ten minutes. Errors are not reported: they are
-// Resolve's notes.
-func (s *Symbolizer) Prefetch(pids ...int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, pid := range pids {
-		if s.early[pid] != nil || len(s.early) >= maxEarly {
-			continue
-		}
-		p, err := readProcess(s.o.Proc, pid)
-		if err != nil {
-			continue
-		}
-		p.read = time.Now()
-		for _, m := range p.maps {
-			if len(p.files) >= s.o.MaxFiles {
-				break
-			}
-			_ = s.file(p, m)
-		}
-		s.early[pid] = p
-	}
-}
 
 // Resolve walks and names stacks, each process's in one go. It never fails: what
 // cannot be named is an address, and a note says why. When ctx ends the rest stays
@@ -73,10 +43,10 @@ func (s *Symbolizer) Resolve(ctx context.Context, stacks []stack.Stack) Result {
 		}
 		s.resolveProcess(ctx, pid, byPID[pid], stacks, r.Stacks)
 	}
-	for i, st := range stacks { // last: the first time it takes 75 ms
+	for i, st := range stacks { // last: it may have to read the kernel's symbols
 		r.Stacks[i].Kernel = s.kernelFrames(st.Kernel)
 	}
-	s.letGo(slices.Collect(maps.Keys(byPID)))
+	s.letGo()
 	r.Notes = s.notes
 	return r
 }
@@ -89,15 +59,12 @@ func (s *Symbolizer) note(format string, args ...any) {
 	}
 }
 
-// process reads what pid maps now, or gives what was read before it ended.
+// process reads what pid maps.
 func (s *Symbolizer) process(pid int) *process {
-	now, err := readProcess(s.o.Proc, pid)
-	early := s.early[pid]
+	p, err := readProcess(s.o.Proc, pid)
 	switch {
 	case err == nil:
-		return now
-	case early != nil:
-		return early
+		return p
 	case errors.Is(err, fs.ErrNotExist):
 		s.note("process %d has ended: its functions have no names", pid)
 	default:
@@ -247,26 +214,11 @@ func (s *Symbolizer) debugFile(p *process, f *file) {
 	}
 }
 
-// letGo closes every file but those that Prefetch holds for others, and forgets the
-// files not used for longest.
-func (s *Symbolizer) letGo(resolved []int) {
-	for pid, p := range s.early {
-		if slices.Contains(resolved, pid) || time.Since(p.read) > earlyFor {
-			delete(s.early, pid)
-		}
-	}
-	held := map[*file]bool{}
-	for _, p := range s.early {
-		for _, f := range p.files {
-			held[f] = true
-		}
-	}
+// letGo closes every file, and forgets those not used for longest.
+func (s *Symbolizer) letGo() {
 	files := slices.Collect(maps.Values(s.cache))
 	slices.SortFunc(files, func(a, b *file) int { return cmp.Compare(b.used, a.used) })
 	for i, f := range files {
-		if held[f] {
-			continue
-		}
 		f.close()
 		if i >= s.o.MaxFiles {
 			delete(s.cache, f.key)
@@ -287,8 +239,7 @@ func (f *file) close() {
 func (s *Symbolizer) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.early)
-	s.letGo(nil)
+	s.letGo()
 	clear(s.cache)
 	return nil
 }
@@ -297,7 +248,7 @@ func (s *Symbolizer) kernelFrames(addrs []uint64) []Frame {
 	if len(addrs) == 0 {
 		return nil
 	}
-	k, err := s.kernelTable()
+	names, err := s.o.Kernel.symbols()
 	if err != nil {
 		s.note("%v", err)
 	}
@@ -306,40 +257,9 @@ func (s *Symbolizer) kernelFrames(addrs []uint64) []Frame {
 		if i > 0 {
 			a-- // a return address
 		}
-		if frames[i] = (Frame{Module: "kernel", Offset: a, Kind: Kernel}); k != nil {
-			frames[i], _ = k.frame(a)
-		}
+		frames[i] = names.frame(a)
 	}
 	return trimmed(frames)
-}
-
-func (s *Symbolizer) kernelTable() (*kernel, error) {
-	if time.Since(s.kernelRead) > rereadAfter {
-		s.kernel, s.kernelErr = readKernel(s.o.Proc)
-		s.kernelRead = time.Now()
-	}
-	return s.kernel, s.kernelErr
-}
-
-// KernelName is the function at an address of the kernel and the offset in it. ok is
-// false where there is none or addresses are hidden (kernel.kptr_restrict); then
-// KernelError says why.
-func (s *Symbolizer) KernelName(addr uint64) (f Frame, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k, err := s.kernelTable()
-	if err != nil {
-		return Frame{Module: "kernel", Offset: addr, Kind: Kernel}, false
-	}
-	return k.frame(addr)
-}
-
-// KernelError is nil, or why the kernel's symbols cannot be read and what to do.
-func (s *Symbolizer) KernelError() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, err := s.kernelTable()
-	return err
 }
 
 var _ io.Closer = (*Symbolizer)(nil)

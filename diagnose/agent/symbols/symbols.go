@@ -85,6 +85,8 @@ type Options struct {
 	MaxFiles int
 	// MaxPerfMap bounds what is read of one perf map file, in bytes.
 	MaxPerfMap int64
+	// Kernel is shared between Symbolizers. nil: one for itself.
+	Kernel *KernelSymbols
 }
 
 // DefaultOptions are 1 s, 64 files and 128 MB.
@@ -111,14 +113,10 @@ func (o Options) validate() error {
 type Symbolizer struct {
 	o Options
 
-	mu         sync.Mutex
-	calls      uint64
-	notes      []string // of the call under way
-	cache      map[fileKey]*file
-	early      map[int]*process // by Prefetch
-	kernel     *kernel
-	kernelErr  error
-	kernelRead time.Time
+	mu    sync.Mutex
+	calls uint64
+	notes []string // of the call under way
+	cache map[fileKey]*file
 }
 
 // New makes a Symbolizer. It reads nothing yet.
@@ -126,5 +124,8 @@ func New(o Options) (*Symbolizer, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	return &Symbolizer{o: o, cache: map[fileKey]*file{}, early: map[int]*process{}}, nil
+	if o.Kernel == nil {
+		o.Kernel = NewKernelSymbols(o.Proc)
+	}
+	return &Symbolizer{o: o, cache: map[fileKey]*file{}}, nil
 }
