@@ -10,14 +10,10 @@ import (
 	"github.com/kmend/kmend/bpf/probe"
 )
 
-// MaxWindow bounds a window.
-const MaxWindow = 5 * time.Minute
-
 // Probe is the loaded program, detached outside of a window.
 type Probe struct {
-	objs   locksObjects
-	busy   chan struct{} // holds a token while a window is open or after Close
-	closed bool
+	objs  locksObjects
+	turns probe.Turns
 }
 
 // Supported is nil or a *probe.UnsupportedError. The tracepoints came in 5.19.
@@ -45,43 +41,19 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("telling the probe where the kernel is: %w", err)
 	}
-	p := &Probe{busy: make(chan struct{}, 1)}
+	p := &Probe{turns: probe.NewTurns("kernel locks")}
 	return p, members.Load(spec, &p.objs, "locks")
 }
 
 // Close unloads everything. It waits for a Measure that runs. Closing twice is
 // harmless.
-func (p *Probe) Close() error {
-	p.busy <- struct{}{}
-	defer func() { <-p.busy }()
-	if p.closed {
-		return nil
-	}
-	p.closed = true
-	return p.objs.Close()
-}
+func (p *Probe) Close() error { return p.turns.Close(p.objs.Close) }
 
 // Measure attaches, waits for the window, detaches and reads what was waited for.
 // It blocks for the window and some milliseconds. When ctx ends it detaches and
 // returns the cause at once. Calls are serialised.
 func (p *Probe) Measure(ctx context.Context, window time.Duration) (Result, error) {
-	if window <= 0 || window > MaxWindow {
-		return Result{}, fmt.Errorf("window is %v, allowed are more than 0 up to %v", window, MaxWindow)
-	}
-	select {
-	case p.busy <- struct{}{}:
-		defer func() { <-p.busy }()
-	case <-ctx.Done():
-		return Result{}, fmt.Errorf("waiting for another window to close: %w", context.Cause(ctx))
-	}
-	if p.closed {
-		return Result{}, errors.New("measuring kernel locks: the probe is closed")
-	}
-	r, err := p.measure(ctx, window)
-	if err != nil {
-		return Result{}, fmt.Errorf("measuring kernel locks: %w", err)
-	}
-	return r, nil
+	return probe.InTurn(ctx, window, &p.turns, p.measure)
 }
 
 func (p *Probe) measure(ctx context.Context, window time.Duration) (Result, error) {
@@ -92,7 +64,7 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (Result, erro
 	if err != nil {
 		return Result{}, errors.Join(err, ls.Close())
 	}
-	end, err := p.open(window)
+	start, end, err := probe.OpenWindow(window, p.objs.WindowStart, p.objs.WindowEnd)
 	if err == nil {
 		err = probe.WaitUntil(ctx, end)
 	}
@@ -101,17 +73,7 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (Result, erro
 		return Result{}, err
 	}
 	r := Result{Window: window}
-	return r, p.read(&r, uint64(end-window), uint64(end))
-}
-
-// open begins the window now and says when it ends, CLOCK_MONOTONIC.
-func (p *Probe) open(window time.Duration) (time.Duration, error) {
-	now, err := probe.Monotonic()
-	if err != nil {
-		return 0, err
-	}
-	// The end first: a span is empty until both are set.
-	return now + window, errors.Join(p.objs.WindowEnd.Set(uint64(now+window)), p.objs.WindowStart.Set(uint64(now)))
+	return r, p.read(&r, uint64(start), uint64(end))
 }
 
 // reset empties what the last window left.

@@ -11,31 +11,12 @@ import (
 	"github.com/kmend/kmend/bpf/probe"
 )
 
-// MaxWindow bounds a window: the probe costs every segment of the node while it is open.
-const MaxWindow = 5 * time.Minute
-
 // Measure attaches, waits for the window, reads the connections and detaches. It
 // blocks for the window and some milliseconds. When ctx ends it detaches and
 // returns the cause at once. Calls are serialised: a second one waits for the
 // first, or for its own ctx.
 func (p *Probe) Measure(ctx context.Context, window time.Duration) (Result, error) {
-	if window <= 0 || window > MaxWindow {
-		return Result{}, fmt.Errorf("window is %v, allowed are more than 0 up to %v", window, MaxWindow)
-	}
-	select {
-	case p.busy <- struct{}{}:
-		defer func() { <-p.busy }()
-	case <-ctx.Done():
-		return Result{}, fmt.Errorf("waiting for another window to close: %w", context.Cause(ctx))
-	}
-	if p.closed {
-		return Result{}, errors.New("measuring tcp: the probe is closed")
-	}
-	r, err := p.measure(ctx, window)
-	if err != nil {
-		return Result{}, fmt.Errorf("measuring tcp: %w", err)
-	}
-	return r, nil
+	return probe.InTurn(ctx, window, &p.turns, p.measure)
 }
 
 func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, err error) {
@@ -55,7 +36,7 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
-	start, err := p.open(window)
+	_, end, err := probe.OpenWindow(window, p.objs.WindowStart, p.objs.WindowEnd)
 	if err != nil {
 		return r, err
 	}
@@ -64,7 +45,7 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if _, err := probe.Iterate(p.objs.BeginSockets); err != nil {
 		return r, fmt.Errorf("finding the target's connections: %w", err)
 	}
-	if err := probe.WaitUntil(ctx, start+window); err != nil {
+	if err := probe.WaitUntil(ctx, end); err != nil {
 		return r, err
 	}
 	records, err := p.finish()
@@ -90,14 +71,6 @@ func (p *Probe) reset() error {
 		p.objs.SocketCount.Set(uint32(0)),
 		p.objs.WindowId.Set(p.window),
 	)
-}
-
-// open begins the window, now.
-func (p *Probe) open(window time.Duration) (start time.Duration, err error) {
-	if start, err = probe.Monotonic(); err != nil {
-		return 0, err
-	}
-	return start, errors.Join(p.objs.WindowStart.Set(uint64(start)), p.objs.WindowEnd.Set(uint64(start+window)))
 }
 
 // finish closes every connection at the window's end and returns their states.

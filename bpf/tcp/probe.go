@@ -13,9 +13,8 @@ import (
 // Probe is the loaded program, detached outside of a window.
 type Probe struct {
 	objs   tcpObjects
-	busy   chan struct{} // holds a token while a window is open or after Close
-	window uint32        // number of the last one
-	closed bool
+	window uint32 // number of the last one
+	turns  probe.Turns
 }
 
 // Supported is nil or a *probe.UnsupportedError.
@@ -46,7 +45,7 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	}
 	spec.Maps[tcpMapClosedPeers].MaxEntries = uint32(o.MaxPeers)
 	spec.Maps[tcpMapListeners].MaxEntries = uint32(o.MaxPorts)
-	p := &Probe{busy: make(chan struct{}, 1)}
+	p := &Probe{turns: probe.NewTurns("tcp")}
 	if err := members.Load(spec, &p.objs, "tcp"); err != nil {
 		return nil, err
 	}
@@ -64,15 +63,7 @@ func tick() (time.Duration, error) {
 
 // Close unloads everything. It waits for a Measure that runs. Closing twice is
 // harmless.
-func (p *Probe) Close() error {
-	p.busy <- struct{}{}
-	defer func() { <-p.busy }()
-	if p.closed {
-		return nil
-	}
-	p.closed = true
-	return p.objs.Close()
-}
+func (p *Probe) Close() error { return p.turns.Close(p.objs.Close) }
 
 // programs in the order in which they are attached: what begins a connection
 // comes last, so that its end is not missed.

@@ -11,31 +11,12 @@ import (
 	"github.com/kmend/kmend/bpf/probe"
 )
 
-// MaxWindow bounds a window: the probe costs every switch of the node while it is open.
-const MaxWindow = 5 * time.Minute
-
 // Measure attaches, waits for the window, reads the ledger and detaches. It
 // blocks for the window and some milliseconds. When ctx ends it detaches and
 // returns the cause at once. Calls are serialised: a second one waits for the
 // first, or for its own ctx. A target without a thread gives a Result without one.
 func (p *Probe) Measure(ctx context.Context, window time.Duration) (Result, error) {
-	if window <= 0 || window > MaxWindow {
-		return Result{}, fmt.Errorf("window is %v, allowed are more than 0 up to %v", window, MaxWindow)
-	}
-	select {
-	case p.busy <- struct{}{}:
-		defer func() { <-p.busy }()
-	case <-ctx.Done():
-		return Result{}, fmt.Errorf("waiting for another window to close: %w", context.Cause(ctx))
-	}
-	if p.closed {
-		return Result{}, errors.New("measuring threads: the probe is closed")
-	}
-	r, err := p.measure(ctx, window)
-	if err != nil {
-		return Result{}, fmt.Errorf("measuring threads: %w", err)
-	}
-	return r, nil
+	return probe.InTurn(ctx, window, &p.turns, p.measure)
 }
 
 func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, err error) {

@@ -11,10 +11,9 @@ import (
 // Probe is the loaded program, detached outside of a window.
 type Probe struct {
 	objs   threadsObjects
-	ended  *ebpf.Memory  // of the map ended_threads
-	busy   chan struct{} // holds a token while a window is open or after Close
-	window uint32        // number of the last one
-	closed bool
+	ended  *ebpf.Memory // of the map ended_threads
+	window uint32       // number of the last one
+	turns  probe.Turns
 }
 
 // The contention tracepoints came last, in 5.19.
@@ -42,7 +41,7 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	for _, name := range []string{threadsMapHolders, threadsMapEndedTotals} {
 		spec.Maps[name].MaxEntries = uint32(o.MaxGroups)
 	}
-	p := &Probe{busy: make(chan struct{}, 1)}
+	p := &Probe{turns: probe.NewTurns("threads")}
 	if err := members.Load(spec, &p.objs, "threads"); err != nil {
 		return nil, err
 	}
@@ -54,15 +53,7 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 
 // Close unloads everything. It waits for a Measure that runs. Closing twice is
 // harmless.
-func (p *Probe) Close() error {
-	p.busy <- struct{}{}
-	defer func() { <-p.busy }()
-	if p.closed {
-		return nil
-	}
-	p.closed = true
-	return p.objs.Close()
-}
+func (p *Probe) Close() error { return p.turns.Close(p.objs.Close) }
 
 // attach hooks every tracepoint; the links are to be closed also on an error.
 func (p *Probe) attach() (probe.Links, error) {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 const (
@@ -94,7 +93,6 @@ type process struct {
 	maps    []mapping
 	files   map[uint64]*file    // by the start of the mapping; nil: cannot be read
 	opener  func(mapping) *file // opens one that is not in files
-	read    time.Time
 }
 
 func readProcess(proc string, pid int) (*process, error) {
