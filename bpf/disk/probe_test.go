@@ -118,7 +118,7 @@ func TestHeldBackOnV1(t *testing.T) {
 	b, l := loaded(t), newLoop(t)
 	dir, err := os.MkdirTemp("/sys/fs/cgroup/blkio", "kmend-test-")
 	if err != nil {
-		t.Skip("needs the blkio controller: ", err)
+		t.Skip("needs the blkio controller, which `make test` has on a machine with cgroup v1: ", err)
 	}
 	io := rig.OpenGroup(t, dir)
 	w := rig.Start(t, "-mode", "io", "-threads", "2", "-dir", l.Dir, "-cgroup", dir)

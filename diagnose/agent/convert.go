@@ -129,6 +129,10 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 	}
 	add("threads", "active", "", active, "ms")
 	add("threads", "active_threads", "", float64(count), "threads")
+	if wall, wanted := s.ended(); wall > 0 {
+		add("threads", "ended_wall", "", millis(wall), "ms")
+		add("threads", "ended_wanted", "", millis(wanted), "ms")
+	}
 	if s.allowed > 0 {
 		add("threads", "cpus_allowed", "", float64(s.allowed), "cpus")
 	}
@@ -152,6 +156,28 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		add("cgroup", "throttled_time", q.Path, ms(q.Stat.Time-b.Time), "ms")
 	}
 	return s.found(out)
+}
+
+// ended is how long the threads that ended in the window lived, and how much of it
+// they ran or waited for a CPU.
+func (s seen) ended() (wall, wanted uint64) {
+	add := func(ns uint64, states [threads.NumStates]uint64) {
+		wall += ns
+		for i, st := range incident.States() {
+			if st == incident.OnCPU || st == incident.RunQueue {
+				wanted += states[i]
+			}
+		}
+	}
+	for _, t := range s.result.Threads {
+		if t.Ended {
+			add(t.WallNS, t.StateNS)
+		}
+	}
+	for _, g := range s.result.Ended {
+		add(g.WallNS, g.StateNS)
+	}
+	return wall, wanted
 }
 
 // found adds what the instruments found, with the ids that follow.

@@ -53,7 +53,10 @@ func (p *profiler) Measure(ctx context.Context, _ subject, window time.Duration)
 		named.Stacks[i].Kernel = []symbols.Frame{{Func: "[kernel]", Module: "kernel", Kind: symbols.Kernel}}
 	}
 	out := reading{evidence: append(
-		[]incident.Evidence{{Metric: "samples", Value: float64(r.Samples), Unit: "samples"}},
+		[]incident.Evidence{
+			{Metric: "samples", Value: float64(r.Samples), Unit: "samples"},
+			{Metric: "rwsem_spin", Value: rwsemSpin(named.Stacks), Unit: "%"},
+		},
 		append(hotFunctions(named.Stacks), hotStacks(named.Stacks)...)...,
 	)}
 	if float64(r.Lost) > maxSampleLoss*float64(r.Samples) {
@@ -63,6 +66,24 @@ func (p *profiler) Measure(ctx context.Context, _ subject, window time.Duration)
 		out.idle = strings.Join(named.Notes, "; ")
 	}
 	return out, nil
+}
+
+// rwsemSpin is the part of the samples, in percent, that spin for a semaphore of the
+// kernel whose owner runs: its tracepoint only comes when the spinning is given up.
+func rwsemSpin(all []symbols.Stack) float64 {
+	n := 0
+	for _, s := range all {
+		for i, fr := range s.Kernel[:min(3, len(s.Kernel))] {
+			if i == 0 && fr.Func != "osq_lock" && !strings.HasPrefix(fr.Func, "rwsem_") {
+				break
+			}
+			if strings.HasPrefix(fr.Func, "rwsem_") && (strings.Contains(fr.Func, "spin") || strings.Contains(fr.Func, "_slowpath")) {
+				n++
+				break
+			}
+		}
+	}
+	return 100 * float64(n) / float64(max(1, len(all)))
 }
 
 // rareKernel of the samples or less in the kernel are not worth reading the names of

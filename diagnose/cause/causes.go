@@ -151,10 +151,26 @@ func busy(f facts) (incident.Finding, bool) {
 		if waited >= 0.05*f.window {
 			fd.Message += fmt.Sprintf(" and waited %s", ms(waited))
 		}
+	case f.comeAndGo() >= busyUse*f.window:
+		fd.Message = fmt.Sprintf("%s: threads that came and went wanted a CPU for %s ms, all their lives", own, ms(f.comeAndGo()))
+		fd.Evidence = append(fd.Evidence, f.cite("ended_wall", "ended_wanted")...)
 	default:
 		return incident.Finding{}, false
 	}
 	return f.withHot(fd), true
+}
+
+// comeAndGo is how long threads that ended in the window ran or waited for a CPU,
+// where that is all they did: each is too short to be busy, and together they are.
+// Evidence: ended_wall and ended_wanted, in ms of such threads, their lives and of
+// those on_cpu and run_queue.
+func (f facts) comeAndGo() float64 {
+	wall, _ := f.find("threads", "ended_wall")
+	wanted, _ := f.find("threads", "ended_wanted")
+	if wanted.Value < busyUse*wall.Value {
+		return 0
+	}
+	return wanted.Value
 }
 
 // withHot names the function in which most of the time on CPU went by, where it was

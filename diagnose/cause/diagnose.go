@@ -8,8 +8,9 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
-// Diagnose names the causes in a measurement. Findings are sorted by share,
-// largest first, and there is at least one; the verdict is that of the first.
+// Diagnose names the causes in a measurement. Findings are sorted by the share of
+// the lost time that each explains, largest first, and the target's own work
+// (cpu.busy) last. There is at least one; the verdict is that of the first.
 // Every evidence id that a finding cites is in the measurement.
 func Diagnose(m incident.Measurement) incident.Diagnosis {
 	d := incident.Diagnosis{
@@ -43,7 +44,13 @@ func Diagnose(m incident.Measurement) incident.Diagnosis {
 // judge weighs causes against doubts.
 func judge(m incident.Measurement, f facts) []incident.Finding {
 	confirmed, doubts := causes(m, f)
-	bySize := func(a, b incident.Finding) int { return cmp.Compare(b.Share, a.Share) }
+	// Being on a CPU is no time lost, it is what is left when nothing loses any: last.
+	bySize := func(a, b incident.Finding) int {
+		if own := ownWork(a) - ownWork(b); own != 0 {
+			return own
+		}
+		return cmp.Compare(b.Share, a.Share)
+	}
 	slices.SortStableFunc(confirmed, bySize)
 	slices.SortStableFunc(doubts, bySize)
 	switch {
@@ -58,6 +65,13 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 		return []incident.Finding{inconclusive("nothing is over its threshold, but " + why)}
 	}
 	return []incident.Finding{clean(f)}
+}
+
+func ownWork(fd incident.Finding) int {
+	if fd.Cause == incident.CPUBusy {
+		return 1
+	}
+	return 0
 }
 
 // families are the causes beside those of the CPU: what is confirmed, and doubts.

@@ -124,12 +124,16 @@ func (f facts) waits() float64 {
 
 // waitsForCollections reports whether a lock is one that threads queue for while
 // they wait for a collection (HotSpot's own lock of the heap): it is held about as
-// long as a pause lasts.
+// long as a pause lasts; where many then get it in turn only by the first of them,
+// and it is not waited for at other times.
 func (f facts) waitsForCollections(l userLock) bool {
 	for _, m := range f.machines() {
 		pause, ok := m.agreed(f.window)
-		if ok && f.pausesCount(pause) && m.pauses > 0 && strings.HasSuffix(l.subject, "("+m.pid+")") &&
-			l.held/max(1, l.own) >= pauseLock*pause/m.pauses {
+		if !ok || !f.pausesCount(pause) || m.pauses <= 0 || !strings.HasSuffix(l.subject, "("+m.pid+")") {
+			continue
+		}
+		least := pauseLock * pause / m.pauses
+		if l.held/max(1, l.own) >= least || l.longestHeld >= least && l.contended <= pause {
 			return true
 		}
 	}
@@ -148,15 +152,12 @@ func (f facts) queued(m *machine) (wait float64) {
 
 // stopped is what the application's threads lost to a pause: they would have wanted
 // as much of each ms of it as they wanted of each ms beside it, and those that
-// queued for the collection wanted it all the time.
+// queued for the collection wanted it all the time. Nobody collects for a program
+// that wants nothing, so one thread at least wanted each ms.
 func (f facts) stopped(m *machine, pause float64) float64 {
 	wanted := m.app * f.waits()
 	beside := max(f.window-pause, 0.01*f.window)
-	lost := wanted * pause / beside
-	if pause >= 0.9*f.window { // next to nothing is known of the rest
-		lost = max(lost, pause)
-	}
-	return min(max(lost, f.queued(m)), f.idle())
+	return min(max(wanted*pause/beside, pause, f.queued(m)), f.idle())
 }
 
 // collectorsWork is what the collectors' threads ran during stalls. It is no work of

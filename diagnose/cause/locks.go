@@ -28,7 +28,7 @@ func kernelLocks(f facts) []incident.Finding {
 	}
 	slept, _ := f.find("locks", "sleep")
 	spun, _ := f.find("locks", "spin")
-	spin := min(spun.Value, f.state(incident.OnCPU))
+	spin := min(spun.Value+f.rwsemSpin(), f.state(incident.OnCPU))
 	lost := blockedFor + spin
 	if !f.over(lost, kernelLockShare) {
 		return nil
@@ -38,7 +38,7 @@ func kernelLocks(f facts) []incident.Finding {
 		Verdict:   incident.Confirmed,
 		Share:     f.share(lost),
 		Threshold: f.threshold(kernelLockShare),
-		Evidence:  append(f.cite("kernel_lock", "on_cpu", "active"), f.citeFrom("locks", "sleep", "spin")...),
+		Evidence:  append(f.cite("kernel_lock", "on_cpu", "active"), append(f.citeFrom("locks", "sleep", "spin"), f.citeOf("profile", "rwsem_spin")...)...),
 	}
 	said := fmt.Sprintf("waited for kernel locks %s of %s ms%s", ms(lost), ms(f.base), f.inThreads())
 	if spin >= 0.05*lost {
@@ -61,6 +61,17 @@ func kernelLocks(f facts) []incident.Finding {
 		fd.Message += ": " + strings.Join(named, "; ")
 	}
 	return []incident.Finding{fd}
+}
+
+// rwsemSpin is how long threads spun for semaphores of the kernel, in ms, by samples:
+// they have no tracepoint for it.
+func (f facts) rwsemSpin() float64 {
+	samples, _ := f.find("profile", "samples")
+	spin, _ := f.find("profile", "rwsem_spin")
+	if samples.Value < minSamples {
+		return 0
+	}
+	return spin.Value / 100 * f.state(incident.OnCPU)
 }
 
 // kernelClass is a class of kernel locks, in ms.

@@ -24,7 +24,7 @@ func blocks(args ...string) func(*bed, string) []string {
 
 func diskTrials() []trial {
 	return []trial{
-		slowTrial("c, just over", 70, 600, blocks("on=20000")),
+		slowTrial("c, just over", 50, 700, blocks("on=12000")),
 		slowTrial("c, strong", 10, 2000, blocks()),
 		slowTrial("c, 4 threads", 40, 8000, blocks("threads=4")),
 		slowTrial("c, 3 processes", 30, 6000, blocks("procs=3")),

@@ -42,6 +42,12 @@ func (t trial) judge(d diagnosis) string {
 		return ""
 	}
 	first := d.found()
+	if t.doubt != "" && first == "inconclusive" {
+		if said := d.Findings[0].Message; !strings.Contains(said, t.expect) || !strings.Contains(said, t.doubt) {
+			return fmt.Sprintf("inconclusive, and does not name %s and %s", t.expect, t.doubt)
+		}
+		return ""
+	}
 	if first != t.expect && !slices.Contains(t.or, first) {
 		return fmt.Sprintf("found %s first, not %s", first, strings.Join(append([]string{t.expect}, t.or...), " or "))
 	}

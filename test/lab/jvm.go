@@ -47,13 +47,13 @@ func pauses(log string, leastMS float64) meter {
 func jvmTrials() []trial {
 	return []trial{
 		// Workers that do a little and rest; what they lose, they lose to the collector.
-		heapTrial("serial, just over", 250, []string{"-XX:+UseSerialGC", "-Xms64m", "-Xmx64m", "-Xmn8m"}, "threads=4", "live=30", "kb=1024", "off=5000"),
+		heapTrial("serial, just over", 320, []string{"-XX:+UseSerialGC", "-Xms64m", "-Xmx64m", "-Xmn8m"}, "threads=4", "live=30", "kb=1024", "off=3500"),
 		heapTrial("serial, strong", 1000, []string{"-XX:+UseSerialGC", "-Xms96m", "-Xmx96m"}, "threads=4", "live=70", "kb=2048", "off=5000"),
 		heapTrial("parallel, strong", 1000, []string{"-XX:+UseParallelGC", "-Xms96m", "-Xmx96m"}, "threads=4", "live=70", "kb=2048", "off=5000"),
 		heapTrial("g1, strong", 800, []string{"-XX:+UseG1GC", "-Xms96m", "-Xmx96m"}, "threads=4", "live=62", "kb=2048", "off=5000"),
 		heapTrial("parallel, 12 threads", 800, []string{"-XX:+UseParallelGC", "-Xms96m", "-Xmx96m"}, "threads=12", "live=60", "kb=512", "off=8000"),
-		heapTrial("serial, bursts of full collections", 500, []string{"-XX:+UseSerialGC", "-Xms600m", "-Xmx600m"}, "threads=4", "live=350", "kb=64", "off=10000", "full=400"),
-		heapTrial("g1, bursts of full collections", 300, []string{"-XX:+UseG1GC", "-Xms600m", "-Xmx600m"}, "threads=4", "live=350", "kb=64", "off=10000", "full=400"),
+		heapTrial("serial, bursts of full collections", 500, []string{"-XX:+UseSerialGC", "-Xms800m", "-Xmx800m"}, "threads=4", "live=500", "kb=64", "off=10000", "full=400"),
+		heapTrial("g1, bursts of full collections", 300, []string{"-XX:+UseG1GC", "-Xms800m", "-Xmx800m"}, "threads=4", "live=500", "kb=64", "off=10000", "full=300"),
 		{name: "heap/two JVMs", expect: gcPause, make: func(b *bed) fault {
 			g, log := b.group("a"), b.file()
 			line := func(log string) []string {

@@ -66,6 +66,12 @@ func lateTrial(name string, delay time.Duration, nth int, leastMS float64, line 
 	}}
 }
 
+// doubtful is a fault that the target cannot tell from something else.
+func doubtful(t trial, doubt string) trial {
+	t.doubt = doubt
+	return t
+}
+
 func netTrials() []trial {
 	const ms = time.Millisecond
 	return []trial{
@@ -98,7 +104,7 @@ func netTrials() []trial {
 
 		lateTrial("c, just over", 20*ms, 1, 500, callC("on=20000")),
 		lateTrial("c, strong", 250*ms, 1, 2000, callC()),
-		lateTrial("c, very late", 450*ms, 1, 2000, callC("threads=2")),
+		doubtful(lateTrial("c, very late", 450*ms, 1, 2000, callC("threads=2")), "a long poll"),
 		lateTrial("c, 8 threads", 100*ms, 1, 10000, callC("threads=8", "off=5000")),
 		lateTrial("c, 4 processes", 80*ms, 1, 5000, callC("procs=4", "on=2000")),
 		lateTrial("c, each tenth answer", 300*ms, 10, 1500, callC("threads=2", "on=1000")),

@@ -46,6 +46,7 @@ type attempt struct {
 	Stolen    float64 `json:"stolen"`          // part of the machine's CPU time that the hypervisor took
 	Waited    float64 `json:"waited_s"`        // before it, for a quiet machine
 	Again     string  `json:"again,omitempty"` // why it was done once more
+	unmade    bool    // by a witness there was no fault
 }
 
 // account is the whole of a run.

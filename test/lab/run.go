@@ -24,7 +24,7 @@ type lab struct {
 	// patience is how long to wait before a case for strangers to leave the
 	// machine alone; before a case is done again, ten times as long.
 	patience time.Duration
-	attempts int // of a case that strangers may have decided
+	attempts int // of a case that strangers may have decided, or whose fault was not made
 }
 
 // quiet waits until the machine is idle but for next to nothing (nothing of the
@@ -62,7 +62,7 @@ func idleCPUs(ctx context.Context, d time.Duration) float64 {
 	return (idle - idle0) / (all - all0) * float64(runtime.NumCPU())
 }
 
-// run does one case, again when strangers may have decided it.
+// run does one case, again when strangers may have decided it or there was no fault.
 func (l *lab) run(ctx context.Context, t trial) result {
 	r := result{Name: t.name, Expected: t.expect, Or: t.or, With: t.with}
 	for n := 1; ; n++ {
@@ -81,8 +81,11 @@ func (l *lab) run(ctx context.Context, t trial) result {
 		}
 		r.Wrong, a.Waited = a.Wrong, gone.Seconds()
 		noisy := a.Strangers >= noisyCPUs || a.Stolen >= noisySteal
-		if a.Wrong != "" && noisy && n < l.attempts && ctx.Err() == nil {
+		if a.Wrong != "" && (noisy || a.unmade) && n < l.attempts && ctx.Err() == nil {
 			a.Again = fmt.Sprintf("strangers held %.1f CPUs, %.0f%% were stolen", a.Strangers, 100*a.Stolen)
+			if a.unmade {
+				a.Again = a.Wrong
+			}
 			r.Attempts = append(r.Attempts, a)
 			continue
 		}
@@ -139,6 +142,7 @@ func (l *lab) attempt(ctx context.Context, t trial, r *result) (a attempt, err e
 		}
 		r.Proof = append(r.Proof, p)
 		if p.Value < p.Least {
+			a.unmade = true
 			a.Wrong = fmt.Sprintf("the fault was not made: %s is %.1f, less than %.1f", p.What, p.Value, p.Least)
 		}
 	}

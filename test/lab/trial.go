@@ -32,6 +32,9 @@ type trial struct {
 	// was said before the case ever ran.
 	or  []string
 	why string
+	// doubt is what cannot be told apart from the cause: then the right answer is
+	// inconclusive and names both.
+	doubt string
 	// with are causes that must be among the findings too: two faults at once.
 	with   []string
 	window time.Duration // 0: kmend's own
@@ -85,6 +88,9 @@ func choose(all []trial, pattern string) ([]trial, error) {
 
 func (t trial) answer() string {
 	s := strings.Join(append([]string{t.expect}, t.or...), " or ")
+	if t.doubt != "" {
+		s += ", or inconclusive between that and " + t.doubt
+	}
 	if len(t.with) > 0 {
 		s += ", with " + strings.Join(t.with, ", ")
 	}

@@ -1,5 +1,6 @@
 // guard: threads that take one lock, hold it for hold microseconds (asleep, or
-// computing with busy=1), release it and compute for own and sleep for off.
+// computing with busy=1), release it and compute for own and sleep for off; with
+// beat all of them come back together, every so many microseconds.
 // kind=mutex, rwlock (one writer in writers, the others read), brief (each
 // round is a new thread), or procs= processes that share the mutex.
 #include "app.h"
@@ -9,7 +10,7 @@ struct shared {
 	pthread_rwlock_t rw;
 };
 static struct shared *s;
-static int64_t hold, busy, own, off;
+static int64_t hold, busy, own, off, beat;
 
 static __attribute__((noinline)) void inside(void)
 {
@@ -51,6 +52,8 @@ static void *worker(void *arg)
 			with_mutex();
 		spin(own);
 		nap(off);
+		if (beat)
+			nap(beat - now_us() % beat);
 	}
 	return NULL;
 }
@@ -78,7 +81,7 @@ static void *lane(void *arg)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	hold = number("hold", 5000), busy = number("busy", 0), own = number("own", 0), off = number("off", 0);
+	hold = number("hold", 5000), busy = number("busy", 0), own = number("own", 0), off = number("off", 0), beat = number("beat", 0);
 	s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pthread_mutexattr_t m;
 	pthread_mutexattr_init(&m);

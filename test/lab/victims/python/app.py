@@ -30,6 +30,6 @@ def spin(us):
 def run(f):
     for i in range(number("threads", 1)):
         threading.Thread(target=f, args=(i,), daemon=True).start()
-    print("ready", flush=True)
+    os.write(1, b"ready\n")  # in one piece: processes may share the pipe
     while True:
         time.sleep(3600)
