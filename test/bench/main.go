@@ -1,6 +1,6 @@
 // Command bench measures what kmend promises and writes docs/benchmarks.md:
-// how long it takes from an alert to a confirmed cause, what the probe costs,
-// and how fast notifications are taken in durably. `make bench` runs it, as root.
+// how long it takes from an alert to a confirmed cause, what the probes cost, how
+// long they take to load, and how fast notifications are taken in durably. `make bench` runs it, as root.
 //
 // Each figure comes with what it is compared with, measured in turns in the same
 // run: alone, a number says more about the machine than about kmend.
@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&b.binary, "kmend", "bin/kmend", "the kmend program")
 	flag.IntVar(&b.runs, "runs", 25, "incidents to diagnose")
 	flag.IntVar(&b.rounds, "rounds", 7, "turns of what is compared")
-	flag.StringVar(&b.only, "only", "", "one of latency, probe, recorder, ingest; its figures are printed and no file is written")
+	flag.StringVar(&b.only, "only", "", "one of latency, load, probe, recorder, ingest; its figures are printed and no file is written")
 	flag.Parse()
 	if err := run(ctx, b, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -68,7 +68,7 @@ func run(ctx context.Context, b *bench, out string) error {
 	for _, part := range []struct {
 		name    string
 		measure func(context.Context, io.Writer) error
-	}{{"latency", b.latency}, {"probe", b.probe}, {"recorder", b.recorder}, {"ingest", b.ingest}} {
+	}{{"latency", b.latency}, {"load", b.load}, {"probe", b.probe}, {"recorder", b.recorder}, {"ingest", b.ingest}} {
 		if b.only != "" && b.only != part.name {
 			continue
 		}

@@ -20,12 +20,14 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-func TestPerfSeconds(t *testing.T) {
-	got, err := perfSeconds("2.718\n")
-	if err != nil || got != 2.718 {
+func TestRedisMicroseconds(t *testing.T) {
+	const csv = `"test","rps","avg_latency_ms"
+"GET","50000.00","0.1"
+`
+	if got, err := redisMicroseconds(csv); err != nil || got != 20 {
 		t.Errorf("%v, %v", got, err)
 	}
-	if _, err := perfSeconds("perf: not found\n"); err == nil {
-		t.Error("no number was taken for one")
+	if _, err := redisMicroseconds("Could not connect to Redis\n"); err == nil {
+		t.Error("no rate was taken for one")
 	}
 }

@@ -49,7 +49,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	fs.StringVar(&o.prepare, "prepare", "", "build the victims into this folder, and do nothing else")
 	fs.StringVar(&o.victims, "victims", "", "use the victims in this folder; without it they are built")
 	fs.StringVar(&o.kmend, "kmend", "bin/kmend", "the program asked")
-	fs.StringVar(&o.keep, "keep", "", "write kmend's whole answers into this folder")
+	fs.StringVar(&o.keep, "keep", "", "write kmend's whole answers and every case into this folder")
 	fs.DurationVar(&o.patience, "patience", 5*time.Second, "wait so long before a case for a quiet machine, and ten times as long before one is done again")
 	fs.IntVar(&o.attempts, "attempts", 3, "measure a case so often at most, when strangers held CPUs or the hypervisor took them")
 	if err := fs.Parse(args); err != nil {
@@ -165,6 +165,11 @@ func all(ctx context.Context, o options, trials []trial, log io.Writer) (a accou
 	}
 	a.Totals = count(a.Cases)
 	a.Failed = a.Totals.failures()
+	if o.keep != "" {
+		if err := a.keep(o.keep); err != nil {
+			return a, err
+		}
+	}
 	fmt.Fprintln(log)
 	tabulate(a.Cases).print(log)
 	n := a.Totals

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,6 +63,22 @@ type account struct {
 	Totals  totals   `json:"totals"`
 	Failed  []string `json:"failed"`
 	Cases   []result `json:"cases"`
+}
+
+// accountFile is its name in the folder of -keep.
+const accountFile = "cases.json"
+
+func (a account) keep(folder string) error {
+	b, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, accountFile), b, 0o644)
+}
+
+// made reports whether every witness saw the fault, and kmend was asked.
+func (r result) made() bool {
+	return r.Skipped == "" && r.Verdict != "error" && !slices.ContainsFunc(r.Proof, func(p proof) bool { return p.Value < p.Least })
 }
 
 func kernel() string {
