@@ -85,6 +85,16 @@ func saturated(f facts) (incident.Finding, bool) {
 	if len(names) > 0 {
 		msg += ": " + strings.Join(names, ", ")
 	}
+	// A target that may run on every CPU of the node is not crowded out while most of
+	// them have nothing to do.
+	if idle, _ := f.find("threads", "cpu_idle"); f.cpus >= float64(f.m.Node.CPUs) && idle.Value >= saturatedIdle*f.cpus {
+		return incident.Finding{
+			Verdict:  incident.Inconclusive,
+			Share:    f.share(wait),
+			Message:  msg + fmt.Sprintf("; but %s of them were idle, so that is not why", about(idle.Value)),
+			Evidence: f.cite("run_queue", "active", "cpu_others", "cpu_holder", "cpu_idle"),
+		}, true
+	}
 	return incident.Finding{
 		Cause:     incident.CPUSaturated,
 		Verdict:   incident.Confirmed,

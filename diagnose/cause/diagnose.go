@@ -10,7 +10,7 @@ import (
 
 // Diagnose names the causes in a measurement. Findings are sorted by the share of
 // the lost time that each explains, largest first, and the target's own work
-// (cpu.busy) last. There is at least one; the verdict is that of the first.
+// (cpu.busy) last of them, and doubts after all that is confirmed. There is at least one; the verdict is that of the first.
 // Every evidence id that a finding cites is in the measurement.
 func Diagnose(m incident.Measurement) incident.Diagnosis {
 	d := incident.Diagnosis{
@@ -57,9 +57,7 @@ func judge(m incident.Measurement, f facts) []incident.Finding {
 	case len(doubts) > 0 && (len(confirmed) == 0 || doubts[0].Share > confirmed[0].Share):
 		return []incident.Finding{outweighed(doubts, confirmed)}
 	case len(confirmed) > 0:
-		all := append(confirmed, doubts...)
-		slices.SortStableFunc(all, bySize)
-		return all
+		return append(confirmed, doubts...)
 	}
 	if why := incomplete(m); why != "" {
 		return []incident.Finding{inconclusive("nothing is over its threshold, but " + why)}

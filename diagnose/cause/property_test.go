@@ -87,8 +87,20 @@ func TestDiagnoseHolds(t *testing.T) {
 		if len(d.Findings) == 0 || d.Verdict != d.Findings[0].Verdict {
 			t.Fatalf("verdict %q of findings %+v", d.Verdict, d.Findings)
 		}
-		if !slices.IsSortedFunc(d.Findings, func(a, b incident.Finding) int { return cmp.Compare(b.Share, a.Share) }) {
-			t.Fatalf("not sorted by share: %+v", d.Findings)
+		// What lost time, by share; then the target's own work; then doubts.
+		kind := func(f incident.Finding) int {
+			switch {
+			case f.Verdict != incident.Confirmed:
+				return 2
+			case f.Cause == incident.CPUBusy:
+				return 1
+			}
+			return 0
+		}
+		if !slices.IsSortedFunc(d.Findings, func(a, b incident.Finding) int {
+			return cmp.Or(cmp.Compare(kind(a), kind(b)), cmp.Compare(b.Share, a.Share))
+		}) {
+			t.Fatalf("not in order: %+v", d.Findings)
 		}
 		for _, f := range d.Findings {
 			checkFinding(t, m, d, f)

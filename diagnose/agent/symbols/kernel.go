@@ -50,8 +50,11 @@ func (k *KernelSymbols) Read() error {
 // are listed only by a kernel built with CONFIG_KALLSYMS_ALL, as Debian's are. What
 // has no name is not in the result.
 func (k *KernelSymbols) Variables(addrs []uint64) map[uint64]string {
-	names, _ := k.symbols()
 	out := map[uint64]string{}
+	if len(addrs) == 0 {
+		return out
+	}
+	names, _ := k.symbols()
 	for _, a := range addrs {
 		if name, _, offset := names.variables.find(a); name != "" && offset < maxVariable {
 			out[a] = name
