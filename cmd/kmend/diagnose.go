@@ -156,7 +156,7 @@ func (c *diagnoseCmd) recorded(ctx context.Context, target incident.Target) (inc
 	case errors.Is(err, fs.ErrPermission):
 		err = fmt.Errorf("the past is known to the agent of this node, and its socket %s is root's: run as root", c.Agent)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		err = fmt.Errorf("no flight recorder answers at %s: it is in the agent of this node; start one with `kmend-agent serve --insecure-loopback --listen 127.0.0.1:9791` and ask again when it has recorded, or give its socket with --agent", c.Agent)
+		err = fmt.Errorf("no flight recorder answers at %s: it is in the agent of this node; start one with `kmend-agent serve --insecure-loopback --listen 127.0.0.1:9791` and ask again when it has recorded, or set agents.socket of kmend serve, or give its socket with --agent", c.Agent)
 	}
 	return m, err
 }

@@ -46,11 +46,11 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 		return nil, err
 	}
 	if other, err := new(net.Dialer).DialContext(ctx, "unix", path); err == nil {
-		return nil, errors.Join(fmt.Errorf("another agent answers on %s: stop it, or give this one another path with --socket", path), other.Close())
+		return nil, errors.Join(fmt.Errorf("another agent answers on %s: stop it, or give this one another path (--socket; agents.socket of kmend serve)", path), other.Close())
 	}
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode()&os.ModeSocket == 0 {
-			return nil, fmt.Errorf("%s is there and is no socket: give another path with --socket", path)
+			return nil, fmt.Errorf("%s is there and is no socket: give another path (--socket; agents.socket of kmend serve)", path)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err

@@ -79,6 +79,7 @@ func (a *App) localAgent(node string) (local *agent.Agent, why string) {
 		a.log.Error("this node is not measured", "error", err)
 		return nil, err.Error()
 	}
+	a.local = local
 	a.stops.add("local agent", func(context.Context) error { return local.Close() })
 	// Loading the probe takes longer than all the rest of an answer: not at the first alert.
 	if err := local.Warm(); err != nil {
@@ -91,6 +92,13 @@ func (a *App) localAgent(node string) (local *agent.Agent, why string) {
 func (a *App) record(ctx context.Context) {
 	if err := a.recorder.Run(ctx); err != nil {
 		a.log.Error("nothing more is recorded", "error", err)
+	}
+}
+
+// answer serves the local agent on its socket until ctx ends.
+func (a *App) answer(ctx context.Context) {
+	if err := agent.ServeSocket(ctx, a.local, a.config.Agents.Socket, a.log); err != nil {
+		a.log.Error("nobody on this node can ask about the past", "error", err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/diagnose/agent/recorder"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
@@ -35,6 +36,7 @@ type App struct {
 	checks    []check
 	responder *respond.Responder
 	recorder  *recorder.Recorder // of the local agent; nil: nothing is recorded
+	local     *agent.Agent       // of this node; nil: it is not measured
 	started   atomic.Bool
 	listener  net.Listener
 	server    *http.Server
@@ -135,6 +137,12 @@ func (a *App) Run(ctx context.Context) error {
 	go func() { serving <- a.server.Serve(a.listener) }()
 	if a.recorder != nil {
 		go a.record(ctx)
+	}
+	if a.local != nil && a.config.Agents.Socket != "" {
+		answered := make(chan struct{})
+		ctx, cancel := context.WithCancel(ctx)
+		go func() { defer close(answered); a.answer(ctx) }()
+		a.stops.add("agent socket", func(context.Context) error { cancel(); <-answered; return nil })
 	}
 	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
 	err := a.responder.Start(ctx)

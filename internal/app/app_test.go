@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/incident"
 )
 
@@ -96,6 +97,37 @@ func recorded(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// Root on this node can ask the local agent, as kmend diagnose --since does.
+func TestAgentSocket(t *testing.T) {
+	dir := t.TempDir()
+	r := runIn(t, dir, "agents: {socket: agent.sock}\n")
+	o := agent.DefaultClientOptions()
+	o.URL = "unix://" + filepath.Join(dir, "agent.sock")
+	client, err := agent.NewClient(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var c agent.Capabilities
+	for until := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if c, err = client.Capabilities(t.Context()); err == nil {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatal(err)
+		}
+	}
+	if len(c.Probes) < 10 || c.AgentVersion != "test" {
+		t.Errorf("it can %+v", c)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "agent.sock")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left behind: %v", err)
+	}
 }
 
 // What Alertmanager sent becomes an incident with a reason, survives a restart,

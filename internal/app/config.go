@@ -82,6 +82,7 @@ type Labels struct {
 type Agents struct {
 	Local      bool              `json:"local,omitempty" jsonschema_description:"Measure targets on this node in this process. Default true."`
 	Recorder   bool              `json:"recorder,omitempty" jsonschema_description:"With local: record the last 15 minutes, so that a diagnosis can ask about the time before the alert. Default true."`
+	Socket     string            `json:"socket,omitempty" jsonschema_description:"With local: a unix socket for root on this node, where kmend diagnose --since asks, such as /run/kmend/agent.sock. Default none."`
 	NodeName   string            `json:"nodeName,omitempty" jsonschema_description:"This node's name; default its host name."`
 	Static     []StaticAgent     `json:"static,omitempty"`
 	Kubernetes *AgentPods        `json:"kubernetes,omitempty"`
@@ -187,7 +188,7 @@ func decode(docs []*document.Document, dir string) (Config, error) {
 // resolve makes relative paths absolute, from the directory of the file that names
 // them, and fills in what depends on other fields.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Kubernetes.Kubeconfig}
+	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Agents.Socket, &c.Kubernetes.Kubeconfig}
 	if b := c.Webhook.BasicAuth; b != nil {
 		paths = append(paths, &b.PasswordFile)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/kmend/kmend/diagnose/agent/recorder"
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +61,11 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 		return fmt.Errorf("switching bpf_stats on: %w", err)
 	}
 	defer stats.Close()
+	nothing, err := emptyProgram()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, nothing.Close()) }()
 	b.say("recorder: %d cgroups wake every %s s, for %s", containers, wakeEvery, recordFor)
 	if err := pause(ctx, 3*time.Second); err != nil {
 		return err
@@ -98,6 +105,10 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 	share := func(d time.Duration) float64 { return 100 * d.Seconds() / seconds }
 	perRun := float64(z.kernel-a.kernel) / float64(max(1, z.runs-a.runs))
 	perSecond := float64(z.switches-a.switches) / seconds
+	least, err := nothing.perRun()
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(out, `
 ## What the flight recorder costs
 
@@ -107,13 +118,47 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 | | %% of one CPU | |
 |---|---|---|
 | programs in the kernel | %.2f | %.0f ns a run, %.0f runs a second |
+| a program that does nothing, beside them | %.2f | %.0f ns a run: what this machine takes to run and to time any |
 | reading once a second | %.2f | |
 | **together** | **%.2f** | |
 | at 20,000 switches a second | %.2f | |
 `, containers, wakeEvery, perSecond, seconds, share(z.kernel-a.kernel), perRun, float64(z.runs-a.runs)/seconds,
+		100*least*perSecond/1e9, least,
 		share(z.own-a.own), share(z.kernel-a.kernel+z.own-a.own), share(z.kernel-a.kernel)*20_000/perSecond+share(z.own-a.own))
 	return nil
 }
+
+// empty is a program on the recorder's tracepoint that does nothing.
+type empty struct {
+	prog *ebpf.Program
+	link link.Link
+}
+
+func emptyProgram() (*empty, error) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "nothing", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_switch", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading a program that does nothing: %w", err)
+	}
+	l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("attaching a program that does nothing: %w", err), prog.Close())
+	}
+	return &empty{prog, l}, nil
+}
+
+// perRun is nanoseconds.
+func (e *empty) perRun() (float64, error) {
+	s, err := e.prog.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("reading about a program that does nothing: %w", err)
+	}
+	return float64(s.Runtime) / float64(max(1, s.RunCount)), nil
+}
+
+func (e *empty) Close() error { return errors.Join(e.link.Close(), e.prog.Close()) }
 
 // wakers starts a process in each of many cgroups below top.
 func wakers(ctx context.Context, top string) (stop func() error, err error) {
