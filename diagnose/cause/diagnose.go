@@ -33,7 +33,7 @@ func Diagnose(m incident.Measurement) incident.Diagnosis {
 	d.NotMeasured = notMeasured(m)
 	f := read(m)
 	if why := unusable(m, f); why != "" {
-		if fds := killed(f); len(fds) > 0 { // the kernel says so itself, whatever else is known
+		if fds := killed(f); len(fds) > 0 && fds[0].Verdict == incident.Confirmed { // the kernel says so itself, whatever else is known
 			return conclude(d, fds...)
 		}
 		return conclude(d, inconclusive(why))

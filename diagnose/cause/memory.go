@@ -147,8 +147,11 @@ func mib(bytes float64) string { return about(bytes/(1<<20)) + " MiB" }
 // have come.
 func killed(f facts) []incident.Finding {
 	i := slices.IndexFunc(f.m.Evidence, func(e incident.Evidence) bool { return e.Probe == "memory" && e.Metric == "oom_victim" })
-	if i < 0 || !worked(f.m, "memory") {
+	if !worked(f.m, "memory") {
 		return nil
+	}
+	if i < 0 {
+		return f.killedUnseen()
 	}
 	v := f.m.Evidence[i]
 	fd := incident.Finding{
@@ -170,6 +173,22 @@ func killed(f facts) []incident.Finding {
 		fd.Message += "; the node was out of memory, no limit of a group was reached"
 	}
 	return []incident.Finding{fd}
+}
+
+// killedUnseen is a doubt: the group nearest to the target counts a kill, and nobody
+// was seen to be killed: just before the probe was attached, or outside the target.
+func (f facts) killedUnseen() []incident.Finding {
+	groups := f.memoryGroups()
+	if len(groups) == 0 || groups[0].kills == 0 {
+		return nil
+	}
+	g := groups[0]
+	return []incident.Finding{{
+		Verdict: incident.Inconclusive,
+		Message: fmt.Sprintf("%s counts %.0f killed for memory, and nobody was seen to be: mem.oom just before the window, or of somebody else in that group",
+			group(g.name), g.kills),
+		Evidence: g.evidence,
+	}}
 }
 
 func (f facts) count(metric string) (n int) {
