@@ -5,7 +5,7 @@ func kernelTrial(name string, leastMS float64, line func(*bed) []string) trial {
 	return trial{name: "kernel/" + name, expect: kernelLock, make: func(b *bed) fault {
 		g := b.group("a")
 		p := g.victim(spawn{}, line(b))
-		return fault{target: g, proof: []meter{own(p, "in system calls and off the CPU", leastMS)}}
+		return fault{target: g, proof: []meter{own(p, "in system calls", leastMS)}}
 	}}
 }
 
