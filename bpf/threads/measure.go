@@ -90,7 +90,7 @@ func (p *Probe) reset() error {
 		p.objs.MovedIn.Set(uint32(0)),
 		p.objs.Lost.Set(uint64(0)),
 		p.objs.ClockOffset.Set(int64(0)),
-		p.objs.ClockOffsets.Set([1024]int64{}),
+		p.objs.ClockOffsets.Set(make([]byte, p.objs.ClockOffsets.Size())),
 		probe.ClearMap[uint64](p.objs.Holders),
 		probe.ClearMap[uint64](p.objs.EndedTotals),
 	)

@@ -9,8 +9,8 @@ import (
 )
 
 // Diagnose names the causes in a measurement. Findings are sorted by the share of
-// the lost time that each explains, largest first, and the target's own work
-// (cpu.busy) last of them, and doubts after all that is confirmed. There is at least one; the verdict is that of the first.
+// the lost time that each explains, largest first, then the target's own work
+// (cpu.busy), then doubts. There is at least one; the verdict is that of the first.
 // Every evidence id that a finding cites is in the measurement.
 func Diagnose(m incident.Measurement) incident.Diagnosis {
 	d := incident.Diagnosis{

@@ -100,7 +100,11 @@ func redis(ctx context.Context, group *throttled.Cgroup) (run func(context.Conte
 		return nil, nil, fmt.Errorf("fetching redis-tools: %w", err)
 	}
 	folder := strings.TrimSpace(string(out))
-	libraries := "LD_LIBRARY_PATH=" + filepath.Join(folder, "usr/lib/x86_64-linux-gnu")
+	folders, err := filepath.Glob(filepath.Join(folder, "usr/lib/*-linux-gnu"))
+	if err != nil {
+		return nil, nil, err
+	}
+	libraries := "LD_LIBRARY_PATH=" + strings.Join(folders, ":")
 	addr, err := process.FreeAddr()
 	if err != nil {
 		return nil, nil, err

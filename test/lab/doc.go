@@ -1,4 +1,4 @@
-// Lab makes faults for real, whose cause is known because the lab made them,
+// Command lab makes faults for real, whose cause is known because the lab made them,
 // and asks kmend for it through its command line, which is all that it knows of
 // kmend. It prints a confusion matrix, the cause expected against the cause found.
 //

@@ -176,7 +176,7 @@ func (s *Server) dial() (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgx.ConnectConfig(context.Background(), c)
+	return pgx.ConnectConfig(s.t.Context(), c)
 }
 
 // Connect opens a connection, closed with the test, and says which process serves it.
@@ -213,7 +213,7 @@ type Conn struct {
 func (c *Conn) Do(sql ...string) {
 	c.t.Helper()
 	for _, q := range sql {
-		if _, err := c.Exec(context.Background(), q); err != nil {
+		if _, err := c.Exec(c.t.Context(), q); err != nil {
 			c.t.Fatalf("%s: %v", q, err)
 		}
 	}
@@ -223,7 +223,7 @@ func (c *Conn) Do(sql ...string) {
 func (c *Conn) Go(sql string) (done func() error) {
 	result := make(chan error, 1)
 	go func() {
-		_, err := c.Exec(context.Background(), sql)
+		_, err := c.Exec(c.t.Context(), sql)
 		result <- err
 	}()
 	return func() error { return <-result }

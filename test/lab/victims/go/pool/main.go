@@ -1,4 +1,4 @@
-// Pool is a Go program at its ease: -workers goroutines wait for jobs on a
+// Command pool is a Go program at its ease: -workers goroutines wait for jobs on a
 // channel, and a ticker gives out one of -on every -gap (0: never). With
 // -locked each worker has a thread of its own.
 package main

@@ -1,4 +1,4 @@
-// Serve answers the requests of the victim call (8 bytes: how long the request
+// Command serve answers the requests of the victim call (8 bytes: how long the request
 // and the answer are): after -delay, or every -nth request only, or in one go
 // with -busy of computing. -addr is where it listens.
 package main

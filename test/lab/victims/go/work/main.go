@@ -1,4 +1,4 @@
-// Work computes in -workers goroutines, allocating as it goes; each sleeps -off
+// Command work computes in -workers goroutines, allocating as it goes; each sleeps -off
 // after -on of it. With -url-like -peer it does requests as the victim call
 // does instead.
 package main
