@@ -17,6 +17,7 @@ import (
 func FuzzMaps(f *testing.F) {
 	f.Add([]byte("55d0a8c00000-55d0a8c28000 r-xp 00002000 fd:01 1835092    /usr/bin/a b (deleted)\n"))
 	f.Add([]byte("7ffd1c9f2000-7ffd1c9f4000 r-xp 00000000 00:00 0          [vdso]\n"))
+	f.Add([]byte("7f3200000000-7f3200400000 rwxp 00000000 00:00 0          [anon:jit/code]\n"))
 	f.Add([]byte("0-0 r-xp 0 0:0 0\nffffffffffffffff-0 --xp 0 0:0 0 \x1b[31m\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		maps, _ := parseMaps(bytes.NewReader(b))
@@ -28,8 +29,9 @@ func FuzzMaps(f *testing.F) {
 			if got, ok := p.find(m.start); ok && (got.start > m.start || got.end <= m.start) {
 				t.Errorf("%x is found in %+v", m.start, got)
 			}
-			if strings.ContainsAny(m.base(), "\x1b\n/") && m.base() != "/" {
-				t.Errorf("base name %q", m.base())
+			base := m.base()
+			if strings.ContainsAny(base, "\x1b\n") || strings.HasPrefix(m.path, "/") && base != "/" && strings.Contains(base, "/") {
+				t.Errorf("base name %q of %q", base, m.path)
 			}
 		}
 	})

@@ -32,7 +32,7 @@ func (m mapping) base() string {
 	switch path := strings.TrimSuffix(m.path, " (deleted)"); {
 	case path == "" || strings.HasPrefix(path, "//anon"):
 		return "[anon]"
-	case path[0] == '[':
+	case path[0] != '/': // "[heap]", and "[anon:NAME]", where NAME is the process's and may hold slashes
 		return printable(path)
 	default:
 		return printable(filepath.Base(path))
