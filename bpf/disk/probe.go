@@ -98,6 +98,12 @@ func (p *Probe) measure(ctx context.Context, ioGroups []uint64, window time.Dura
 	if err != nil {
 		return r, err
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return r, err
+	}
+	if err := probe.ClearMap[diskShare](p.objs.Shares); err != nil { // of before the window
+		return r, err
+	}
 	start, err := probe.Monotonic()
 	if err != nil {
 		return r, err

@@ -111,6 +111,9 @@ func (p *Probe) measure(ctx context.Context, s *scene, window time.Duration) (r 
 	if err != nil {
 		return r, err
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return r, err
+	}
 	start, err := probe.Monotonic()
 	if err != nil {
 		return r, err

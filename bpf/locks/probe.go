@@ -64,6 +64,9 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (Result, erro
 	if err != nil {
 		return Result{}, errors.Join(err, ls.Close())
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return Result{}, errors.Join(err, ls.Close())
+	}
 	start, end, err := probe.OpenWindow(window, p.objs.WindowStart, p.objs.WindowEnd)
 	if err == nil {
 		err = probe.WaitUntil(ctx, end)

@@ -99,6 +99,12 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return r, err
+	}
+	if err := p.zero(); err != nil { // of before the window
+		return r, err
+	}
 	start, err := probe.Monotonic()
 	if err != nil {
 		return r, err
@@ -120,12 +126,16 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 }
 
 func (p *Probe) reset() error {
-	err := errors.Join(
+	return errors.Join(
 		p.objs.WindowEnd.Set(uint64(math.MaxUint64)),
 		p.objs.KillCount.Set(uint32(0)),
 		p.objs.Lost.Set(uint64(0)),
 		probe.ClearMap[uint32](p.objs.Reclaiming),
+		p.zero(),
 	)
+}
+
+func (p *Probe) zero() (err error) {
 	for kind := range uint32(2) {
 		err = errors.Join(err, p.objs.Reclaimed.Put(kind, memoryTotals{}))
 	}

@@ -41,6 +41,9 @@ func (p *Probe) measure(ctx context.Context, s *scene, pids func() []int, window
 	if r.Unprobed, err = p.attach(s); err != nil {
 		return r, err
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return r, err
+	}
 	start, err := probe.Monotonic()
 	if err != nil {
 		return r, err

@@ -137,6 +137,9 @@ func (p *Probe) Measure(ctx context.Context, window time.Duration) (r Result, er
 
 // record opens the window and waits for its end.
 func (p *Probe) record(ctx context.Context, window time.Duration) error {
+	if err := probe.Ready(ctx); err != nil {
+		return err
+	}
 	now, err := probe.Monotonic()
 	if err != nil {
 		return err

@@ -36,6 +36,9 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return r, err
+	}
 	_, end, err := probe.OpenWindow(window, p.objs.WindowStart, p.objs.WindowEnd)
 	if err != nil {
 		return r, err

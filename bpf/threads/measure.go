@@ -29,6 +29,9 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (r Result, er
 	if err != nil {
 		return r, err
 	}
+	if err := probe.Ready(ctx); err != nil {
+		return r, err
+	}
 	start, err := p.begin(window)
 	if err != nil {
 		return r, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,7 +33,7 @@ type diagnoseCmd struct {
 	Window    window        `default:"3s" help:"How long to measure, 500ms to 60s (${default})."`
 	Since     ago           `placeholder:"AGO" help:"Ask about the past: a window from so long ago (5m), which the flight recorder of this node's agent answers."`
 	Until     ago           `default:"0s" placeholder:"AGO" help:"End of the window that --since begins, so long ago; 0s is now."`
-	Agent     string        `env:"KMEND_AGENT_SOCKET" default:"/run/kmend/agent.sock" placeholder:"PATH" help:"With --since: the agent's socket (${default})."`
+	Agent     string        `env:"KMEND_AGENT_SOCKET" placeholder:"PATH" help:"Have the agent of this node measure, at its socket, which has loaded its probes; --since always does (/run/kmend/agent.sock)."`
 	Output    string        `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
 	CPUBudget time.Duration `name:"cpu-budget" env:"KMEND_CPU_BUDGET" default:"2s" placeholder:"DURATION" help:"CPU time that measuring may cost, beyond which it ends itself (${default})."`
 	CRISocket string        `name:"cri-socket" env:"CONTAINER_RUNTIME_ENDPOINT" placeholder:"PATH" help:"The container runtime's socket, for --pod; the usual places if empty."`
@@ -119,11 +120,12 @@ func (c *diagnoseCmd) Run(ctx context.Context, out *output) error {
 	return report.Diagnosis(out.Stdout, d, report.Options{Color: out.Color, Width: width(out.Stdout)})
 }
 
-// measure asks for the window: this process measures one that is to come, the
-// node's agent has recorded those that are over.
+// measure asks for the window: this process measures one that is to come, or the
+// node's agent does, which has recorded those that are over.
 func (c *diagnoseCmd) measure(ctx context.Context, target incident.Target, out *output) (incident.Measurement, error) {
-	if c.Since != 0 {
-		return c.recorded(ctx, target)
+	r := agent.Request{Target: target, Window: time.Duration(c.Window), Budget: agent.Budget{CPU: c.CPUBudget}}
+	if c.Since != 0 || c.Agent != "" {
+		return c.ask(ctx, r, out)
 	}
 	o := agent.DefaultOptions()
 	o.Budget.CPU = c.CPUBudget
@@ -133,30 +135,38 @@ func (c *diagnoseCmd) measure(ctx context.Context, target incident.Target, out *
 		return incident.Measurement{}, err
 	}
 	wait := newCountdown(out.Stderr)
-	m, err := a.Measure(ctx, agent.Request{Target: target, Window: time.Duration(c.Window)}, wait.progress)
+	m, err := a.Measure(ctx, r, wait.progress)
 	wait.stop()
 	return m, errors.Join(err, a.Close())
 }
 
-func (c *diagnoseCmd) recorded(ctx context.Context, target incident.Target) (incident.Measurement, error) {
-	now := time.Now()
+// ask has the agent of this node measure, or say what it has recorded.
+func (c *diagnoseCmd) ask(ctx context.Context, r agent.Request, out *output) (incident.Measurement, error) {
+	socket, err := filepath.Abs(cmp.Or(c.Agent, agent.DefaultSocket))
+	if err != nil {
+		return incident.Measurement{}, err
+	}
 	o := agent.DefaultClientOptions()
-	o.URL = "unix://" + c.Agent
+	o.URL = "unix://" + socket
 	client, err := agent.NewClient(o)
 	if err != nil {
 		return incident.Measurement{}, err
 	}
 	defer client.Close()
-	r := agent.Request{Target: target, Since: now.Add(-time.Duration(c.Since))}
-	if c.Until != 0 {
-		r.Until = now.Add(-time.Duration(c.Until))
+	if now := time.Now(); c.Since != 0 {
+		r = agent.Request{Target: r.Target, Since: now.Add(-time.Duration(c.Since))}
+		if c.Until != 0 {
+			r.Until = now.Add(-time.Duration(c.Until))
+		}
 	}
-	m, err := client.Measure(ctx, r, nil)
+	wait := newCountdown(out.Stderr)
+	m, err := client.Measure(ctx, r, wait.progress)
+	wait.stop()
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		err = fmt.Errorf("the past is known to the agent of this node, and its socket %s is root's: run as root", c.Agent)
+		err = fmt.Errorf("the socket %s of this node's agent is root's: run as root", socket)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
-		err = fmt.Errorf("no flight recorder answers at %s: it is in the agent of this node; start one with `kmend-agent serve --insecure-loopback --listen 127.0.0.1:9791` and ask again when it has recorded, or set agents.socket of kmend serve, or give its socket with --agent", c.Agent)
+		err = fmt.Errorf("no agent of this node answers at %s, and it has the flight recorder, too; start one with `kmend-agent serve --insecure-loopback --listen 127.0.0.1:9791`, or set agents.socket of kmend serve, or give its socket with --agent", socket)
 	}
 	return m, err
 }

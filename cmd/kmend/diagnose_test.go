@@ -2,12 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/incident"
 )
 
@@ -88,5 +94,54 @@ func TestDiagnoseThisProcess(t *testing.T) {
 	status, stdout, stderr = diagnoseWith(t, args...)
 	if status != exitOK || stderr != "" || !strings.Contains(stdout, "pid "+strconv.Itoa(os.Getpid())) || strings.Contains(stdout, "\x1b") {
 		t.Errorf("%d %s%s", status, stdout, stderr)
+	}
+}
+
+// The agent of the node measures; whoever asks it loads nothing.
+func TestDiagnoseAsksAgent(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("eBPF needs root; make test runs it as root")
+	}
+	o := agent.DefaultOptions()
+	o.NodeName = "asked"
+	o.NoRecorder = "nothing is recorded here"
+	a, err := agent.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "agent.sock")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- agent.ServeSocket(ctx, a, path, slog.New(slog.DiscardHandler)) }()
+	defer func() {
+		stop()
+		if err := errors.Join(<-done, a.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("no socket after 10 s")
+		}
+	}
+	args := []string{"--pid", strconv.Itoa(os.Getpid()), "--agent", path}
+	status, stdout, stderr := diagnoseWith(t, append(args, "--window", "500ms", "-o", "json")...)
+	var d incident.Diagnosis
+	if err := json.Unmarshal([]byte(stdout), &d); status != exitOK || err != nil || stderr != "" {
+		t.Fatalf("%d %v %s%s", status, err, stdout, stderr)
+	}
+	if d.Node.Name != "asked" || d.Window.Seconds < 0.5 || d.Ledger.Threads == 0 {
+		t.Errorf("%+v", d)
+	}
+	if status, _, stderr := diagnoseWith(t, append(args, "--since", "10s")...); status != exitError || !strings.Contains(stderr, o.NoRecorder) {
+		t.Errorf("the past: %d %s", status, stderr)
+	}
+	for _, nobody := range []string{"/nonexistent.sock", t.TempDir()} {
+		if status, _, stderr := diagnoseWith(t, "--pid", "1", "--agent", nobody); status != exitError || !strings.Contains(stderr, "kmend-agent serve") {
+			t.Errorf("%s: %d %s", nobody, status, stderr)
+		}
 	}
 }

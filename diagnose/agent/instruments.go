@@ -125,12 +125,15 @@ func (p part) measure(ctx context.Context, s subject, window time.Duration) (o o
 // attachTime is what attaching may take on a slow machine.
 const attachTime = 2 * time.Second
 
-// start runs every part beside the caller; wait gives their outcomes in order.
-func start(ctx context.Context, parts []part, s subject, window time.Duration, m *meter) (wait func() []outcome) {
+// start runs every part beside the caller, and their windows begin together; wait
+// gives their outcomes in order.
+func start(ctx context.Context, together *probe.Together, parts []part, s subject, window time.Duration, m *meter) (wait func() []outcome) {
 	out := make([]outcome, len(parts))
 	var wg sync.WaitGroup
 	for i, p := range parts {
+		ctx, ready := together.Join(ctx)
 		wg.Go(func() {
+			defer ready() // also where there is nothing to measure
 			leave, err := m.join()
 			if err != nil {
 				out[i] = outcome{status: incident.ProbeStatus{Name: p.name, Status: incident.ProbeAborted, Reason: err.Error()}}

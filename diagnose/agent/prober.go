@@ -86,8 +86,11 @@ func (k *kit) Measure(ctx context.Context, s subject, window time.Duration, m *m
 		return r, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	wait := start(ctx, k.parts, s, window, m)
-	r, err = k.ledger.Measure(ctx, window)
+	together := probe.NewTogether(attachTime)
+	mine, ready := together.Join(ctx)
+	wait := start(ctx, together, k.parts, s, window, m)
+	r, err = k.ledger.Measure(mine, window)
+	ready() // where it never came to its window
 	if err != nil {
 		cancel(err) // without the ledger nobody needs the others
 	}

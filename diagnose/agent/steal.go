@@ -42,7 +42,14 @@ type stealer struct{ asked, exact bool }
 func (st *stealer) Close() error { return nil }
 
 func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration) (reading, error) {
+	if err := probe.Ready(ctx); err != nil {
+		return reading{}, err
+	}
 	cpus, err := readCPUTimes(s.proc)
+	if err != nil {
+		return reading{}, err
+	}
+	own, err := ownCPU()
 	if err != nil {
 		return reading{}, err
 	}
@@ -55,6 +62,10 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 		return reading{}, context.Cause(ctx)
 	}
 	took, threadsAfter := time.Since(begun), billed(s)
+	ownAfter, err := ownCPU()
+	if err != nil {
+		return reading{}, err
+	}
 	after, err := readCPUTimes(s.proc)
 	if err != nil {
 		return reading{}, err
@@ -65,7 +76,18 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 	if !st.exact {
 		threads = nil
 	}
-	return stolen(cpus, after, threads, threadsAfter, float64(window)/float64(took)), nil
+	r := stolen(cpus, after, threads, threadsAfter, float64(window)/float64(took))
+	r.evidence = append(r.evidence, incident.Evidence{Metric: "kmend", Value: float64(ownAfter-own) / float64(took), Unit: "cpus"})
+	return r, nil
+}
+
+// ownCPU is the CPU time of this process.
+func ownCPU() (time.Duration, error) {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0, fmt.Errorf("reading this process's CPU time: %w", err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
 // stolen makes evidence of two readings, scaled to the window.

@@ -241,12 +241,16 @@ func waiting(f facts) (incident.Finding, bool) {
 	if !f.over(unexplained, saturatedShare) {
 		return incident.Finding{}, false
 	}
+	msg := fmt.Sprintf("waited %s of %s ms for a CPU%s, which neither others nor its own threads explain: others held %s of %s, %s of its threads were active on average",
+		ms(unexplained), ms(f.active), f.inThreads(), about(f.others), plural(f.cpus, "CPU"), about(f.active/f.window))
+	if f.kmend >= 0.05 {
+		msg += fmt.Sprintf("; kmend itself held %s", about(f.kmend))
+	}
 	return incident.Finding{
-		Verdict: incident.Inconclusive,
-		Share:   f.share(unexplained),
-		Message: fmt.Sprintf("waited %s of %s ms for a CPU%s, which neither others nor its own threads explain: others held %s of %s, %s of its threads were active on average",
-			ms(unexplained), ms(f.active), f.inThreads(), about(f.others), plural(f.cpus, "CPU"), about(f.active/f.window)),
-		Evidence: f.cite("run_queue", "active", "cpu_others"),
+		Verdict:  incident.Inconclusive,
+		Share:    f.share(unexplained),
+		Message:  msg,
+		Evidence: append(f.cite("run_queue", "active", "cpu_others"), f.citeOf("steal", "kmend")...),
 	}, true
 }
 

@@ -19,7 +19,8 @@ type facts struct {
 	cpus    float64 // CPUs the target may run on
 	used    float64 // CPUs the target used
 	waiting float64 // threads of the target that waited for a CPU, on average
-	others  float64 // CPUs that others held
+	others  float64 // CPUs that others held, but for kmend
+	kmend   float64 // CPUs that kmend held while it measured
 	limits  []limit // of the target's groups, nearest first
 }
 
@@ -47,6 +48,10 @@ func read(m incident.Measurement) facts {
 	}
 	if e, ok := f.find("threads", "cpu_others"); ok {
 		f.others = e.Value
+	}
+	if e, ok := f.find("steal", "kmend"); ok {
+		f.kmend = min(max(0, e.Value), f.others)
+		f.others -= f.kmend
 	}
 	f.limits = limits(m.Evidence)
 	return f

@@ -43,11 +43,11 @@ func measurement(t *rapid.T) incident.Measurement {
 		m.Ledger.Top = append(m.Ledger.Top, incident.ThreadLedger{TID: i, States: states("top states")})
 	}
 	metrics := []string{"active", "on_cpu", "throttled", "run_queue", "io", "cpu_others", "cpu_holder", "cpus_allowed",
-		"active_threads", "quota", "nr_periods", "nr_throttled", "other"}
+		"active_threads", "quota", "nr_periods", "nr_throttled", "kmend", "other"}
 	for range rapid.IntRange(0, 16).Draw(t, "evidence") {
 		m.Evidence = append(m.Evidence, incident.Evidence{
 			ID:      rapid.SampledFrom([]string{"e1", "e2", "e3", "e4", "e5", ""}).Draw(t, "id"),
-			Probe:   rapid.SampledFrom([]string{"threads", "cgroup", "x"}).Draw(t, "probe"),
+			Probe:   rapid.SampledFrom([]string{"threads", "cgroup", "steal", "x"}).Draw(t, "probe"),
 			Metric:  rapid.SampledFrom(metrics).Draw(t, "metric"),
 			Subject: rapid.SampledFrom([]string{"", "/a", "/b"}).Draw(t, "subject"),
 			Value:   num.Draw(t, "value"),

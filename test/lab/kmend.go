@@ -1,16 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/kmend/kmend/test/process"
 )
 
 // diagnosis is what the lab reads of `kmend diagnose -o json`: the contract of
@@ -60,6 +65,9 @@ func (b *bed) diagnose(ctx context.Context, tool *group, f fault, window time.Du
 	if window != 0 {
 		args = append(args, "--window", window.String())
 	}
+	if b.tools.socket != "" {
+		args = append(args, "--agent", b.tools.socket)
+	}
 	spec, err := json.Marshal(place{Cgroups: tool.dirs()})
 	if err != nil {
 		return d, nil, err
@@ -81,6 +89,31 @@ func (b *bed) diagnose(ctx context.Context, tool *group, f fault, window time.Du
 		return d, raw, fmt.Errorf("reading kmend's answer: %w", err)
 	}
 	return d, raw, nil
+}
+
+// serve starts a kmend-agent until the bed is closed, and returns its socket.
+func (b *bed) serve(path string) (socket string, err error) {
+	defer func() {
+		if r, ok := recover().(stopped); ok {
+			err = fmt.Errorf("starting %s: %w", path, r.err)
+		}
+	}()
+	path, err = filepath.Abs(path)
+	b.check(err)
+	listen, err := process.FreeAddr()
+	b.check(err)
+	socket = filepath.Join(b.dir, "agent.sock")
+	agent := b.group("agent").weight(10) // whoever measures must not starve
+	agent.start(spawn{}, path, "serve", "--socket", socket, "--listen", listen, "--insecure-loopback", "--no-recorder",
+		"--cpu-budget", cmp.Or(os.Getenv("KMEND_CPU_BUDGET"), "2s"))
+	b.until("the agent to load its probes", 2*time.Minute, func() bool { // it listens when its probes are loaded
+		c, err := new(net.Dialer).DialContext(b.ctx, "tcp", listen)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	return socket, nil
 }
 
 // off is how far the ledger's states are from the threads' lifetime, as a part

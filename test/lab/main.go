@@ -33,6 +33,7 @@ type options struct {
 	list                    bool
 	pattern, output         string
 	prepare, victims, kmend string
+	agent                   string
 	keep                    string
 	patience                time.Duration
 	attempts                int
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 	fs.StringVar(&o.prepare, "prepare", "", "build the victims into this folder, and do nothing else")
 	fs.StringVar(&o.victims, "victims", "", "use the victims in this folder; without it they are built")
 	fs.StringVar(&o.kmend, "kmend", "bin/kmend", "the program asked")
+	fs.StringVar(&o.agent, "agent", "", "start this kmend-agent and have kmend ask it, which has loaded its probes; without it kmend loads and measures itself")
 	fs.StringVar(&o.keep, "keep", "", "write kmend's whole answers and every case into this folder")
 	fs.DurationVar(&o.patience, "patience", 5*time.Second, "wait so long before a case for a quiet machine, and ten times as long before one is done again")
 	fs.IntVar(&o.attempts, "attempts", 3, "measure a case so often at most, when strangers held CPUs or the hypervisor took them")
@@ -146,6 +148,13 @@ func all(ctx context.Context, o options, trials []trial, log io.Writer) (a accou
 	// starves the kernel's own threads.
 	if err := setWeight(l.h, filepath.Join(l.h.dirs["cpu"], l.root), 20); err != nil {
 		return a, err
+	}
+	if o.agent != "" {
+		b := &bed{ctx: ctx, h: l.h, root: l.root, dir: l.dir, tools: l.tools}
+		defer func() { err = errors.Join(err, b.close()) }()
+		if l.tools.socket, err = b.serve(o.agent); err != nil {
+			return a, err
+		}
 	}
 	a = account{
 		Date: time.Now().UTC().Format(time.DateOnly), Kernel: kernel(), Cgroup: "v1", CPUs: runtime.NumCPU(), Machine: machine(), Kmend: o.kmend,

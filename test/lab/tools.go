@@ -16,6 +16,7 @@ import (
 type tools struct {
 	victims string // folder of prepare
 	kmend   string
+	socket  string // of the agent that kmend asks; empty: it measures itself
 }
 
 // missing is a program that this machine lacks; the case is skipped and says so.
