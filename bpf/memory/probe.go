@@ -186,6 +186,9 @@ func (p *Probe) readKills(r *Result, start time.Duration) error {
 		if err := p.objs.Kills.Lookup(i, &k); err != nil {
 			return fmt.Errorf("reading the kills: %w", err)
 		}
+		if time.Duration(k.At) < start { // attached, and the window not yet open
+			continue
+		}
 		r.Kills = append(r.Kills, Kill{
 			After: time.Duration(k.At) - start, PID: int(k.Pid), Comm: comm(k.Comm), Target: k.Target != 0,
 			CgroupID: k.Cgroup, Usage: k.Usage * size, Limit: k.Limit * size, Size: k.Size * size,

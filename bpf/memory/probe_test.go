@@ -116,6 +116,42 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// What happens while others still attach is not in the window.
+func TestBeforeTheWindow(t *testing.T) {
+	b, g := loaded(t), newGroup(t)
+	if err := b.members.Set(probe.Target{Cgroups: []string{g.Path}}); err != nil {
+		t.Fatal(err)
+	}
+	defer b.members.Clear()
+	together := probe.NewTogether(time.Minute)
+	ctx, leave := together.Join(t.Context())
+	defer leave()
+	_, attached := together.Join(t.Context())
+	go func() {
+		defer attached()
+		g.limit(16)
+		for range 1000 { // killed one after the other, until the probe has seen it
+			w := rig.Start(t, "-mode", "hog", "-mb", "64", "-cgroup", g.Path)
+			if err := w.Cmd.Wait(); err == nil {
+				t.Error("it was not killed")
+				return
+			}
+			var n uint32
+			if err := b.probe.objs.KillCount.Get(&n); err != nil || n > 0 {
+				return
+			}
+		}
+	}()
+	r, err := b.probe.Measure(ctx, 500*time.Millisecond)
+	if err != nil || len(r.Kills) > 0 || r.Memcg.Count > 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	var n uint32
+	if err := b.probe.objs.KillCount.Get(&n); err != nil || n == 0 {
+		t.Errorf("%d kills before the window, %v", n, err)
+	}
+}
+
 func limitFile(g group) string {
 	if g.v2 {
 		return "memory.max"

@@ -220,40 +220,51 @@ func TestInstrumentsThatFail(t *testing.T) {
 	}
 }
 
-// The process that measures is killed inside the window: the kernel takes
+// The process that measures or records is killed meanwhile: the kernel takes
 // everything back.
-func TestKilledInsideTheWindow(t *testing.T) {
+func TestKilledWhileItIsAttached(t *testing.T) {
 	l := newLab(t)
-	before := attachedNow(t)
 	dir := l.group("target", 1024, 0)
 	l.load([]string{dir}, "-mode", "sleep")
-	c := exec.Command("/proc/self/exe", "-test.run", "^TestMeasuresForAMinute$")
-	c.Env = append(os.Environ(), measureFor+"="+dir)
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
+	for child, links := range map[string]int{"TestMeasuresForAMinute": 6, "TestRecordsForAMinute": 2} {
+		before := attachedNow(t)
+		c := exec.Command("/proc/self/exe", "-test.run", "^"+child+"$")
+		c.Env = append(os.Environ(), attachedTo+"="+dir)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		during := before
+		for end := time.Now().Add(30 * time.Second); during < before+links && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			during = attachedNow(t)
+		}
+		_ = c.Process.Kill()
+		_ = c.Wait()
+		if during < before+links {
+			t.Fatalf("%s: %d links, %d before: nothing was attached", child, during, before)
+		}
+		nothingStays(t, before)
 	}
-	during := before
-	for end := time.Now().Add(30 * time.Second); during < before+6 && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		during = attachedNow(t)
-	}
-	_ = c.Process.Kill()
-	_ = c.Wait()
-	if during < before+6 {
-		t.Fatalf("%d links inside the window, %d before: nothing was attached", during, before)
-	}
-	nothingStays(t, before)
 }
 
-const measureFor = "KMEND_TEST_MEASURE"
+const attachedTo = "KMEND_TEST_ATTACHED_TO"
 
-// TestMeasuresForAMinute is the process that TestKilledInsideTheWindow kills.
+// TestMeasuresForAMinute is a process that TestKilledWhileItIsAttached kills.
 func TestMeasuresForAMinute(t *testing.T) {
-	dir := os.Getenv(measureFor)
+	dir := os.Getenv(attachedTo)
 	if dir == "" {
-		t.Skip("is started by TestKilledInsideTheWindow")
+		t.Skip("is started by TestKilledWhileItIsAttached")
 	}
 	a := newAgent(t, nil)
 	_, _ = a.Measure(t.Context(), Request{Target: incident.Target{Cgroup: dir}, Window: time.Minute}, nil)
+}
+
+// TestRecordsForAMinute is another.
+func TestRecordsForAMinute(t *testing.T) {
+	if os.Getenv(attachedTo) == "" {
+		t.Skip("is started by TestKilledWhileItIsAttached")
+	}
+	newLab(t).record()
+	time.Sleep(time.Minute)
 }
 
 // Names of processes may hold anything.

@@ -63,8 +63,8 @@ func memoryTrials() []trial {
 
 		// Late enough that kmend has begun on a slow machine too.
 		killTrial("c, once", 60, 1, grow("mb=300", "wait=2700000", "pace=1000", "gap=60000000")),
-		killTrial("c, again and again", 60, 3, grow("mb=300", "pace=1000", "gap=200000")),
-		killTrial("c, quickly", 40, 6, grow("mb=300", "pace=0", "gap=100000")),
+		killTrial("c, again and again", 24, 3, grow("mb=300", "pace=1000", "gap=200000")),
+		killTrial("c, quickly", 12, 6, grow("mb=300", "pace=0", "gap=100000")),
 		killTrial("python", 60, 1, func(b *bed) []string { return b.python("grow", "mb=300", "gap=300000") }),
 		// A heap that may grow over the container's memory.
 		{name: "killed/java, a heap over the limit", expect: oom, make: func(b *bed) fault {
