@@ -130,13 +130,14 @@ static __always_inline void find_owner(struct bio *bio, struct pending *p)
 
 	p->owner = task->flags & PF_KTHREAD ? KERNEL : OTHER;
 	if (p->owner == OTHER) {
-		id = task->sched_task_group->css.cgroup->kn->id;
+		id = readable(task)->sched_task_group->css.cgroup->kn->id;
 		p->cgroup = id ? id : 1; /* an autogroup has no directory: it stands for the root */
 		if (in_target(task)) {
 			p->owner = TARGET;
 			return;
 		}
 	}
+	bio = readable(bio);
 	if (!bio->bi_blkg)
 		return;
 	cgrp = bio->bi_blkg->blkcg->css.cgroup;
@@ -157,6 +158,7 @@ static __always_inline void queued(struct bio *bio)
 	__u64 key = (__u64)bio;
 	struct pending p = {};
 
+	bio = readable(bio);
 	if (!bio->bi_bdev || !bio->bi_bdev->bd_disk)
 		return;
 	p.queued = bpf_ktime_get_ns();
@@ -247,39 +249,54 @@ int BPF_PROG(on_bio_complete, struct request_queue *q, struct bio *bio)
 	return 0;
 }
 
+/* A request's bios; the walk is a bpf_loop() because the verifier goes through a for as often as it may run. */
+struct chain {
+	__u64 bio;
+	struct pending r; /* the first of them, or the target's; queued is 0: none was seen */
+	bool preflush;
+};
+
+static long walk(__u32 i, struct chain *c)
+{
+	struct bio *bio = (struct bio *)c->bio;
+	struct pending *p = bpf_map_lookup_elem(&bios, &c->bio);
+
+	if (p && p->preflush) { /* it is never merged */
+		c->preflush = true;
+		return 1;
+	}
+	if (p) {
+		if (!c->r.queued || (p->owner == TARGET && c->r.owner != TARGET))
+			c->r = *p;
+		bpf_map_delete_elem(&bios, &c->bio);
+	}
+	c->bio = (__u64)BPF_CORE_READ(bio, bi_next);
+	return !c->bio;
+}
+
 SEC("tp_btf/block_rq_issue")
 int BPF_PROG(on_issue, struct request *rq)
 {
 	__u64 key = (__u64)rq, now = bpf_ktime_get_ns();
-	struct pending *known = bpf_map_lookup_elem(&requests, &key), r = {};
-	struct bio *bio = rq->bio;
+	struct pending *known = bpf_map_lookup_elem(&requests, &key);
+	struct chain c = {.bio = (__u64)readable(rq)->bio};
 
-	if (!bio || now > window_end)
+	if (!c.bio || now > window_end)
 		return 0;
 	if (known && !known->issued) { /* it was requeued */
 		known->issued = now;
 		return 0;
 	}
-	for (int i = 0; i < MAX_CHAIN && bio; i++) {
-		__u64 b = (__u64)bio;
-		struct pending *p = bpf_map_lookup_elem(&bios, &b);
-
-		if (p && p->preflush)
-			return 0; /* it is never merged */
-		if (p) {
-			if (!r.queued || (p->owner == TARGET && r.owner != TARGET))
-				r = *p;
-			bpf_map_delete_elem(&bios, &b);
-		}
-		bio = bio->bi_next;
-	}
-	if (!r.queued) {
+	bpf_loop(MAX_CHAIN, walk, &c, 0);
+	if (c.preflush)
+		return 0;
+	if (!c.r.queued) {
 		__sync_fetch_and_add(&skipped, 1);
 		return 0;
 	}
-	r.issued = now;
-	r.bytes = rq->__data_len;
-	if (bpf_map_update_elem(&requests, &key, &r, BPF_ANY))
+	c.r.issued = now;
+	c.r.bytes = rq->__data_len;
+	if (bpf_map_update_elem(&requests, &key, &c.r, BPF_ANY))
 		count_lost();
 	return 0;
 }
@@ -314,7 +331,7 @@ int BPF_PROG(on_complete, struct request *rq, blk_status_t error, unsigned int b
 		return 0;
 	}
 	/* With a flush before it: its data completes first, then, with 0 bytes, the whole. */
-	key = (__u64)rq->bio;
+	key = (__u64)readable(rq)->bio;
 	r = key ? bpf_map_lookup_elem(&bios, &key) : 0;
 	if (!r || !r->preflush || bytes)
 		return 0;

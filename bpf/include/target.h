@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include "walk.h"
+
 enum { HIERARCHY_NONE = 0, HIERARCHY_V2 = 1, HIERARCHY_V1 = 2 };
 
 struct target {
@@ -86,7 +88,7 @@ static __always_inline bool in_target(struct task_struct *p)
 			return true;
 	}
 	if (t->hierarchy) {
-		__u64 id = t->hierarchy == HIERARCHY_V2 ? p->cgroups->dfl_cgrp->kn->id : v1_cgroup_id(p, t->subsys);
+		__u64 id = t->hierarchy == HIERARCHY_V2 ? readable(p)->cgroups->dfl_cgrp->kn->id : v1_cgroup_id(p, t->subsys);
 
 		return bpf_map_lookup_elem(&target_cgroups, &id) != 0;
 	}
@@ -96,8 +98,10 @@ static __always_inline bool in_target(struct task_struct *p)
 static __always_inline bool target_has_cgroup(struct cgroup *cgrp)
 {
 	struct target *t = the_one();
-	__u64 id = cgrp->kn->id;
+	__u64 id;
 
+	cgrp = readable(cgrp);
+	id = cgrp->kn->id;
 	return t && t->hierarchy && cgrp->root->hierarchy_id == t->hierarchy_id &&
 	       bpf_map_lookup_elem(&target_cgroups, &id);
 }

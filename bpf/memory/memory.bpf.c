@@ -170,27 +170,41 @@ int BPF_PROG(on_memcg_end, unsigned long pages)
 	return 0;
 }
 
-/* Finds the nearest cgroup above p that is at its limit. None: the node is out of memory. */
+struct ascent {
+	struct cgroup_subsys_state *css;
+	struct kill *k;
+};
+
+static long ascend(__u32 i, struct ascent *a)
+{
+	struct cgroup_subsys_state *css = a->css;
+	struct mem_cgroup *group = (struct mem_cgroup *)css;
+	__u64 usage = BPF_CORE_READ(group, memory.usage.counter), limit = BPF_CORE_READ(group, memory.max);
+
+	if (limit < NO_LIMIT && usage + BATCH >= limit) {
+		a->k->cgroup = BPF_CORE_READ(css, cgroup, kn, id);
+		a->k->usage = usage;
+		a->k->limit = limit;
+		return 1;
+	}
+	a->css = BPF_CORE_READ(css, parent);
+	return !a->css;
+}
+
+/*
+ * Finds the nearest cgroup above p that is at its limit. None: the node is out of
+ * memory. The verifier goes through a for as often as it may run; not so a bpf_loop().
+ */
 static __always_inline void find_limit(struct task_struct *p, struct kill *k)
 {
 	__u32 id = bpf_core_enum_value(enum cgroup_subsys_id___memory, memory_cgrp_id);
-	struct css_set *set = p->cgroups;
-	struct cgroup_subsys_state *css = 0;
+	struct css_set *set = readable(p)->cgroups;
+	struct ascent a = {.k = k};
 
-	if (id >= CGROUP_SUBSYS_COUNT || bpf_probe_read_kernel(&css, sizeof(css), &set->subsys[0] + id))
+	if (id >= CGROUP_SUBSYS_COUNT || bpf_probe_read_kernel(&a.css, sizeof(a.css), &set->subsys[0] + id))
 		return;
-	for (int i = 0; i < MAX_DEPTH && css; i++) {
-		struct mem_cgroup *group = (struct mem_cgroup *)css;
-		__u64 usage = BPF_CORE_READ(group, memory.usage.counter), limit = BPF_CORE_READ(group, memory.max);
-
-		if (limit < NO_LIMIT && usage + BATCH >= limit) {
-			k->cgroup = BPF_CORE_READ(css, cgroup, kn, id);
-			k->usage = usage;
-			k->limit = limit;
-			return;
-		}
-		css = BPF_CORE_READ(css, parent);
-	}
+	if (a.css)
+		bpf_loop(MAX_DEPTH, ascend, &a, 0);
 }
 
 /* In the thread that asked for memory, before the victim gets its signal. */

@@ -16,8 +16,8 @@ char LICENSE[] SEC("license") = "GPL";
 SEC("tp_btf/cgroup_mkdir")
 int BPF_PROG(on_cgroup_mkdir, struct cgroup *cgrp)
 {
-	struct cgroup *parent = cgrp->self.parent->cgroup;
-	__u64 id = cgrp->kn->id;
+	struct cgroup *parent = readable(cgrp)->self.parent->cgroup;
+	__u64 id = readable(cgrp)->kn->id;
 	__u8 one = 1;
 
 	if (parent && target_has_cgroup(parent) && bpf_map_update_elem(&target_cgroups, &id, &one, BPF_ANY))

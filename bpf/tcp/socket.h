@@ -119,7 +119,7 @@ struct {
 static __always_inline struct endpoint local_end(const struct sock *sk)
 {
 	struct endpoint e = {
-		.netns = sk->__sk_common.skc_net.net->ns.inum,
+		.netns = readable(sk)->__sk_common.skc_net.net->ns.inum,
 		.port = sk->__sk_common.skc_num,
 	};
 
@@ -128,7 +128,7 @@ static __always_inline struct endpoint local_end(const struct sock *sk)
 
 static __always_inline __u64 task_group_id(struct task_struct *p)
 {
-	__u64 id = p->sched_task_group->css.cgroup->kn->id;
+	__u64 id = readable(p)->sched_task_group->css.cgroup->kn->id;
 
 	return id ? id : 1; /* an autogroup has no directory: it stands for the root */
 }
@@ -138,7 +138,7 @@ static __always_inline struct conn *measured(const struct sock *sk)
 {
 	struct conn *c;
 
-	if (!sk->sk_bpf_storage) /* spares everyone else the call */
+	if (!readable(sk)->sk_bpf_storage) /* spares everyone else the call */
 		return 0;
 	c = bpf_sk_storage_get(&sockets, (void *)sk, 0, 0);
 	return c && c->window == window_id && c->phase < CLOSED ? c : 0;

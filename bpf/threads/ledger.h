@@ -69,7 +69,7 @@ static __always_inline struct thread_state *tracked(struct task_struct *p)
 {
 	struct thread_state *s;
 
-	if (!p->bpf_storage) /* spares everyone else the call */
+	if (!readable(p)->bpf_storage) /* spares everyone else the call */
 		return 0;
 	s = bpf_task_storage_get(&thread_states, p, 0, 0);
 	return s && s->window == window_id ? s : 0;
@@ -93,7 +93,7 @@ static __always_inline struct thread_state *track(struct task_struct *p)
 
 static __always_inline __u64 task_group_id(struct task_struct *p)
 {
-	__u64 id = p->sched_task_group->css.cgroup->kn->id;
+	__u64 id = readable(p)->sched_task_group->css.cgroup->kn->id;
 
 	return id ? id : 1; /* an autogroup has no directory: it stands for the root */
 }

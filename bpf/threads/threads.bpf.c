@@ -185,7 +185,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 	struct moment m = at(now);
 	struct thread_state *s;
 
-	note_offset(prev->se.cfs_rq, now);
+	note_offset(readable(prev)->se.cfs_rq, now);
 	count_holder(prev, &m);
 	s = tracked_or_moved(prev, now);
 	if (s) {

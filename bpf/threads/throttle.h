@@ -16,6 +16,8 @@
  */
 #pragma once
 
+#include "walk.h"
+
 #define MAX_CPUS 1024
 
 /*
@@ -91,7 +93,7 @@ static __always_inline __u64 left_queue_throttled(struct cfs_rq *q)
  */
 static __always_inline void begin_wait(struct task_struct *p, struct thread_state *s, __u64 now, bool fresh)
 {
-	struct cfs_rq *q = p->se.cfs_rq;
+	struct cfs_rq *q = readable(p)->se.cfs_rq;
 
 	s->state = RUN_QUEUE;
 	s->since = now;
@@ -108,7 +110,7 @@ static __always_inline void begin_wait(struct task_struct *p, struct thread_stat
 /* The throttled part of a wait that lasts until now. */
 static __always_inline __u64 throttled_part(struct task_struct *p, struct thread_state *s, __u64 now, bool fresh)
 {
-	struct cfs_rq *q = p->se.cfs_rq;
+	struct cfs_rq *q = readable(p)->se.cfs_rq;
 	__u64 wait = now - s->since, clock, grown;
 
 	if (!s->may_throttle || now <= s->since)
