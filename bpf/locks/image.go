@@ -2,6 +2,7 @@ package locks
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,9 +13,8 @@ import (
 // modules come after it, 1 GB behind on x86_64 and 128 MB on arm64.
 const imageMax = 128 << 20
 
-// image is where the kernel's own variables are, from /proc/kallsyms. Both are 0
-// when addresses are hidden: then no lock is known by its address.
-func image() (start, end uint64, err error) {
+// readImage is for who has no Options.Image.
+func readImage() (start, end uint64, err error) {
 	f, err := os.Open("/proc/kallsyms")
 	if os.IsNotExist(err) {
 		return 0, 0, nil // a kernel without CONFIG_KALLSYMS
@@ -42,8 +42,22 @@ func image() (start, end uint64, err error) {
 			start = addr
 		}
 	}
+	return start, end, nil
+}
+
+// tellImage tells the program where the kernel's own variables are.
+func (p *Probe) tellImage(image func() (start, end uint64)) (err error) {
+	var start, end uint64
+	if image != nil {
+		start, end = image()
+	} else if start, end, err = readImage(); err != nil {
+		return err
+	}
 	if start != 0 && end <= start {
 		end = start + imageMax
 	}
-	return start, end, nil
+	if err := errors.Join(p.objs.ImageStart.Set(start), p.objs.ImageEnd.Set(end)); err != nil {
+		return fmt.Errorf("telling the probe where the kernel is: %w", err)
+	}
+	return nil
 }

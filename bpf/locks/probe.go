@@ -33,16 +33,14 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	spec.Maps[locksMapStacks].MaxEntries = uint32(o.MaxClasses)
 	spec.Maps[locksMapWaiting].MaxEntries = uint32(o.MaxWaiting)
 	spec.Maps[locksMapHolders].MaxEntries = uint32(o.MaxHolders)
-	start, end, err := image()
-	if err != nil {
+	p := &Probe{turns: probe.NewTurns("kernel locks")}
+	if err := members.Load(spec, &p.objs, "locks"); err != nil {
 		return nil, err
 	}
-	err = errors.Join(spec.Variables[locksVarImageStart].Set(start), spec.Variables[locksVarImageEnd].Set(end))
-	if err != nil {
-		return nil, fmt.Errorf("telling the probe where the kernel is: %w", err)
+	if err := p.tellImage(o.Image); err != nil {
+		return nil, errors.Join(err, p.objs.Close())
 	}
-	p := &Probe{turns: probe.NewTurns("kernel locks")}
-	return p, members.Load(spec, &p.objs, "locks")
+	return p, nil
 }
 
 // Close unloads everything. It waits for a Measure that runs. Closing twice is

@@ -32,7 +32,9 @@ type kernelLocks struct {
 }
 
 func loadLocks(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error) {
-	p, err := locks.Load(locks.DefaultOptions(), m)
+	o := locks.DefaultOptions()
+	o.Image = kernel.Image
+	p, err := locks.Load(o, m)
 	if err != nil {
 		return nil, err
 	}

@@ -63,6 +63,14 @@ func (k *KernelSymbols) Variables(addrs []uint64) map[uint64]string {
 	return out
 }
 
+// Image is where the kernel's own functions and variables are, without those of
+// modules: its first address and the one behind its last. The last is 0 where it is
+// not listed, which takes CONFIG_KALLSYMS_ALL; both are where addresses are hidden.
+func (k *KernelSymbols) Image() (start, end uint64) {
+	names, _ := k.symbols()
+	return names.start, names.end
+}
+
 func (k *KernelSymbols) symbols() (kallsyms, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -90,8 +98,11 @@ func loadedModules(proc string) string {
 	return out.String()
 }
 
-// kallsyms is functions and variables.
-type kallsyms struct{ functions, variables symbolTable }
+// kallsyms is functions and variables, and where those of the kernel's own image are.
+type kallsyms struct {
+	functions, variables symbolTable
+	start, end           uint64
+}
 
 // symbolTable is addresses in order and, in one block, names as "NAME" or "NAME\tMODULE".
 type symbolTable struct {
@@ -111,7 +122,7 @@ func readKallsyms(proc string) (kallsyms, error) {
 
 // parseKallsyms reads lines of "ADDRESS TYPE NAME[\t[MODULE]]".
 func parseKallsyms(r io.Reader) (k kallsyms, err error) {
-	var functions, variables listing
+	functions, variables := newListing(), newListing()
 	hidden := 0
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -119,12 +130,14 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 		if !ok || len(rest) < 3 {
 			continue
 		}
-		name, to := rest[2:], &functions
+		name, bound := rest[2:], k.bound(rest[2:])
+		var to *listing
 		switch {
 		case strings.ContainsRune("tTwW", rune(rest[0])):
+			to = &functions
 		case strings.ContainsRune("bBdDrR", rune(rest[0])) && !bytes.HasPrefix(name, []byte("__start_")) && !bytes.HasPrefix(name, []byte("__stop_")):
 			to = &variables
-		default:
+		case bound == nil:
 			continue
 		}
 		a, err := strconv.ParseUint(string(addr), 16, 64)
@@ -135,7 +148,12 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 			hidden++
 			continue
 		}
-		to.add(a, name)
+		if bound != nil && *bound == 0 {
+			*bound = a
+		}
+		if to != nil {
+			to.add(a, name)
+		}
 	}
 	if err := lines.Err(); err != nil {
 		return k, fmt.Errorf("reading the kernel's symbols: %w", err)
@@ -147,13 +165,32 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 	case len(functions.all) == 0:
 		return k, errors.New("the kernel lists no symbols (CONFIG_KALLSYMS)")
 	}
-	return kallsyms{functions.table(), variables.table()}, nil
+	k.functions, k.variables = functions.table(), variables.table()
+	return k, nil
+}
+
+// bound is where the address of a symbol that bounds the kernel's image is kept, and
+// nil of any other.
+func (k *kallsyms) bound(name []byte) *uint64 {
+	switch string(name) {
+	case "_text", "_stext":
+		return &k.start
+	case "_end":
+		return &k.end
+	}
+	return nil
 }
 
 // listing is symbols in the order of the file.
 type listing struct {
 	all   []listed
 	names []byte
+}
+
+// newListing has room for all of a usual kernel; what is not used of it stays untouched.
+// Growing took as long as reading the lines.
+func newListing() listing {
+	return listing{make([]listed, 0, 1<<17), make([]byte, 0, 4<<20)}
 }
 
 type listed struct {
