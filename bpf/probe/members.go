@@ -23,7 +23,7 @@ type Target struct {
 
 // Members is the target as the kernel knows it: the tables that every probe
 // loaded with it asks. It holds one target at a time and is not safe for
-// concurrent use.
+// concurrent use, except for Load.
 type Members struct {
 	objs   membersObjects
 	cache  *btf.Cache

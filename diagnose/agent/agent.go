@@ -69,7 +69,9 @@ func New(o Options) (*Agent, error) {
 // which is then answered as fast as the others. An error is that of the first
 // measurement.
 func (a *Agent) Warm() error {
-	_ = a.kernel.Read() // who needs a name says why there is none
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	reading.Go(func() { _ = a.kernel.Read() }) // who needs a name says why there is none
 	probes, err := a.pool.get()
 	if err != nil {
 		return unsupported(err)

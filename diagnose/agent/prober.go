@@ -44,13 +44,18 @@ func openKit(groups int, kernel *symbols.KernelSymbols) (prober, error) {
 		return nil, err
 	}
 	k := &kit{members: members}
-	if k.ledger, err = threads.Load(o, members); err != nil {
-		return nil, errors.Join(err, members.Close())
-	}
+	var loading sync.WaitGroup // of all at once: the kernel verifies on as many CPUs as ask
 	for _, i := range instruments(kernel) {
-		p := part{instrument: i}
-		p.measurer, p.err = i.load(members)
-		k.parts = append(k.parts, p)
+		k.parts = append(k.parts, part{instrument: i})
+	}
+	for i := range k.parts {
+		p := &k.parts[i]
+		loading.Go(func() { p.measurer, p.err = p.load(members) })
+	}
+	k.ledger, err = threads.Load(o, members)
+	loading.Wait()
+	if err != nil {
+		return nil, errors.Join(err, k.Close())
 	}
 	k.bytes = max(0, tables()-before)
 	return k, nil
@@ -111,7 +116,10 @@ func (k *kit) Close() error {
 			errs = append(errs, p.measurer.Close())
 		}
 	}
-	return errors.Join(append(errs, k.ledger.Close(), k.members.Close())...)
+	if k.ledger != nil {
+		errs = append(errs, k.ledger.Close())
+	}
+	return errors.Join(append(errs, k.members.Close())...)
 }
 
 // pool keeps probes loaded between measurements: loading takes longer than all
