@@ -63,9 +63,9 @@ func FuzzKallsyms(f *testing.F) {
 			return
 		}
 		for _, table := range []symbolTable{k.functions, k.variables} {
-			for _, a := range table.addrs {
-				if _, _, offset := table.find(a); offset != 0 {
-					t.Errorf("%x is at %d", a, offset)
+			for _, s := range table.all {
+				if _, _, offset := table.find(s.addr); offset != 0 {
+					t.Errorf("%x is at %d", s.addr, offset)
 				}
 			}
 		}

@@ -104,11 +104,16 @@ type kallsyms struct {
 	start, end           uint64
 }
 
-// symbolTable is addresses in order and, in one block, names as "NAME" or "NAME\tMODULE".
+// symbolTable is symbols in the order of their addresses once sort was called, before that in the
+// order of the file. Their names are in one block, as "NAME" or "NAME\tMODULE".
 type symbolTable struct {
-	addrs []uint64
-	ends  []uint32 // of each name in names
+	all   []listed
 	names []byte
+}
+
+type listed struct {
+	addr       uint64
+	start, end uint32 // of its name
 }
 
 func readKallsyms(proc string) (kallsyms, error) {
@@ -122,7 +127,6 @@ func readKallsyms(proc string) (kallsyms, error) {
 
 // parseKallsyms reads lines of "ADDRESS TYPE NAME[\t[MODULE]]".
 func parseKallsyms(r io.Reader) (k kallsyms, err error) {
-	functions, variables := newListing(), newListing()
 	hidden := 0
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -131,12 +135,12 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 			continue
 		}
 		name, bound := rest[2:], k.bound(rest[2:])
-		var to *listing
+		var to *symbolTable
 		switch {
 		case strings.ContainsRune("tTwW", rune(rest[0])):
-			to = &functions
+			to = &k.functions
 		case strings.ContainsRune("bBdDrR", rune(rest[0])) && !bytes.HasPrefix(name, []byte("__start_")) && !bytes.HasPrefix(name, []byte("__stop_")):
-			to = &variables
+			to = &k.variables
 		case bound == nil:
 			continue
 		}
@@ -159,13 +163,14 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 		return k, fmt.Errorf("reading the kernel's symbols: %w", err)
 	}
 	switch {
-	case len(functions.all) == 0 && hidden > 0:
+	case len(k.functions.all) == 0 && hidden > 0:
 		return k, errors.New("the kernel hides the addresses of its symbols (kernel.kptr_restrict); " +
 			"set kernel.kptr_restrict to 0, or to 1 and give the agent CAP_SYSLOG")
-	case len(functions.all) == 0:
+	case len(k.functions.all) == 0:
 		return k, errors.New("the kernel lists no symbols (CONFIG_KALLSYMS)")
 	}
-	k.functions, k.variables = functions.table(), variables.table()
+	k.functions.sort()
+	k.variables.sort()
 	return k, nil
 }
 
@@ -181,59 +186,34 @@ func (k *kallsyms) bound(name []byte) *uint64 {
 	return nil
 }
 
-// listing is symbols in the order of the file.
-type listing struct {
-	all   []listed
-	names []byte
-}
-
-// newListing has room for all of a usual kernel; what is not used of it stays untouched.
-// Growing took as long as reading the lines.
-func newListing() listing {
-	return listing{make([]listed, 0, 1<<17), make([]byte, 0, 4<<20)}
-}
-
-type listed struct {
-	addr       uint64
-	start, end uint32 // of its name
-}
-
-func (l *listing) add(addr uint64, name []byte) {
-	start := uint32(len(l.names))
-	l.names = append(l.names, name...)
-	l.all = append(l.all, listed{addr, start, uint32(len(l.names))})
-}
-
-// table sorts. Of several names of one address the first listed counts.
-func (l *listing) table() symbolTable {
-	slices.SortStableFunc(l.all, func(a, b listed) int { return cmp.Compare(a.addr, b.addr) })
-	t := symbolTable{names: make([]byte, 0, len(l.names))}
-	for i, s := range l.all {
-		if i > 0 && s.addr == l.all[i-1].addr {
-			continue
-		}
-		t.names = append(t.names, l.names[s.start:s.end]...)
-		t.addrs, t.ends = append(t.addrs, s.addr), append(t.ends, uint32(len(t.names)))
+func (t *symbolTable) add(addr uint64, name []byte) {
+	if t.all == nil { // room for all of a usual kernel: growing took as long as reading the lines
+		t.all, t.names = make([]listed, 0, 1<<17), make([]byte, 0, 4<<20)
 	}
-	return t
+	start := uint32(len(t.names))
+	t.names = append(t.names, name...)
+	t.all = append(t.all, listed{addr, start, uint32(len(t.names))})
+}
+
+// sort sorts. Of several names of one address the first listed counts.
+func (t *symbolTable) sort() {
+	slices.SortStableFunc(t.all, func(a, b listed) int { return cmp.Compare(a.addr, b.addr) })
+	t.all = slices.CompactFunc(t.all, func(a, b listed) bool { return a.addr == b.addr })
 }
 
 // find gives the symbol at or before an address, its module if it is in one, and how
 // far into it the address is.
 func (t *symbolTable) find(addr uint64) (name, module string, offset uint64) {
-	i, exact := slices.BinarySearch(t.addrs, addr)
+	i, exact := slices.BinarySearchFunc(t.all, addr, func(s listed, addr uint64) int { return cmp.Compare(s.addr, addr) })
 	if !exact {
 		i--
 	}
 	if i < 0 {
 		return "", "", 0
 	}
-	start := uint32(0)
-	if i > 0 {
-		start = t.ends[i-1]
-	}
-	name, module, _ = strings.Cut(string(t.names[start:t.ends[i]]), "\t")
-	return name, strings.Trim(module, "[]"), addr - t.addrs[i]
+	s := t.all[i]
+	name, module, _ = strings.Cut(string(t.names[s.start:s.end]), "\t")
+	return name, strings.Trim(module, "[]"), addr - s.addr
 }
 
 // frame names an address of code, or gives one without a name.
