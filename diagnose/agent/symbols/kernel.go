@@ -104,8 +104,8 @@ type kallsyms struct {
 	start, end           uint64
 }
 
-// symbolTable is symbols in the order of their addresses once sort was called, before that in the
-// order of the file. Their names are in one block, as "NAME" or "NAME\tMODULE".
+// symbolTable is symbols, in the order of their addresses after sort. Their names are
+// in one block, as "NAME" or "NAME\tMODULE".
 type symbolTable struct {
 	all   []listed
 	names []byte
