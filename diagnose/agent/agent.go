@@ -37,7 +37,7 @@ func New(o Options) (*Agent, error) {
 	}
 	kernel := symbols.NewKernelSymbols(o.Proc)
 	if o.open == nil {
-		o.open = func() (prober, error) { return openKit(threads.DefaultOptions().MaxGroups, kernel) }
+		o.open = func(m *meter) (prober, error) { return openKit(threads.DefaultOptions().MaxGroups, kernel, m) }
 	}
 	if o.NodeName == "" {
 		name, err := os.Hostname()
@@ -72,7 +72,7 @@ func (a *Agent) Warm() error {
 	var reading sync.WaitGroup
 	defer reading.Wait()
 	reading.Go(func() { _ = a.kernel.Read() }) // who needs a name says why there is none
-	probes, err := a.pool.get()
+	probes, err := a.pool.get(newMeter())
 	if err != nil {
 		return unsupported(err)
 	}
@@ -164,7 +164,7 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 	defer release()
 	progress(Progress{Stage: Resolved, Message: "found " + s.key})
 
-	probes, err := a.pool.get()
+	probes, err := a.pool.get(meter)
 	if err != nil {
 		return incident.Measurement{}, unsupported(err)
 	}

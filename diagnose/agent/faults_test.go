@@ -169,7 +169,7 @@ func TestTablesFillUp(t *testing.T) {
 	dir := l.group("target", 1024, 0)
 	l.load([]string{dir}, "-mode", "burn")
 	a := newAgent(t, func(o *Options) {
-		o.open = func() (prober, error) { return openKit(16, symbols.NewKernelSymbols("/proc")) }
+		o.open = func(m *meter) (prober, error) { return openKit(16, symbols.NewKernelSymbols("/proc"), m) }
 	})
 	var made sync.WaitGroup
 	m, err := a.Measure(t.Context(), Request{Target: incident.Target{Cgroup: dir}, Window: 3 * time.Second}, func(p Progress) {

@@ -30,7 +30,7 @@ type Options struct {
 	NoRecorder string
 
 	// open loads the probe; tests put another one in.
-	open func() (prober, error)
+	open func(*meter) (prober, error)
 }
 
 const (

@@ -34,8 +34,8 @@ type kit struct {
 	bytes   int64
 }
 
-// openKit loads everything. groups bounds the cgroups of a target.
-func openKit(groups int, kernel *symbols.KernelSymbols) (prober, error) {
+// openKit loads everything, on the account of m. groups bounds the cgroups of a target.
+func openKit(groups int, kernel *symbols.KernelSymbols, m *meter) (prober, error) {
 	before := tables()
 	o := threads.DefaultOptions()
 	o.MaxGroups = groups
@@ -50,7 +50,15 @@ func openKit(groups int, kernel *symbols.KernelSymbols) (prober, error) {
 	}
 	for i := range k.parts {
 		p := &k.parts[i]
-		loading.Go(func() { p.measurer, p.err = p.load(members) })
+		loading.Go(func() {
+			leave, err := m.join()
+			if err != nil {
+				p.err = err
+				return
+			}
+			defer leave()
+			p.measurer, p.err = p.load(members)
+		})
 	}
 	k.ledger, err = threads.Load(o, members)
 	loading.Wait()
@@ -126,14 +134,14 @@ func (k *kit) Close() error {
 // the rest of an answer. A probe measures one target at a time, so there are as
 // many as were ever used at once.
 type pool struct {
-	open func() (prober, error)
+	open func(*meter) (prober, error)
 
 	mu     sync.Mutex
 	idle   []prober
 	closed bool
 }
 
-func (p *pool) get() (prober, error) {
+func (p *pool) get(m *meter) (prober, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -146,7 +154,7 @@ func (p *pool) get() (prober, error) {
 		return probe, nil
 	}
 	p.mu.Unlock()
-	return p.open()
+	return p.open(m)
 }
 
 func (p *pool) put(probe prober) {

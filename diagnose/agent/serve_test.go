@@ -53,7 +53,7 @@ func newServer(t *testing.T, probe fakeProbe, change func(*ServerOptions)) *serv
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	a := newAgent(t, func(o *Options) {
-		o.open = func() (prober, error) { return probe, nil }
+		o.open = func(*meter) (prober, error) { return probe, nil }
 		o.Registerer, o.Version, o.MaxAtOnce = registry, "v1.2.3", 1
 	})
 	s := &server{ca: newAuthority(t), done: make(chan error, 1)}
@@ -352,7 +352,7 @@ func TestCARotates(t *testing.T) {
 }
 
 func TestOptionsThatAreRefused(t *testing.T) {
-	a := newAgent(t, func(o *Options) { o.open = func() (prober, error) { return fakeProbe{}, nil } })
+	a := newAgent(t, func(o *Options) { o.open = func(*meter) (prober, error) { return fakeProbe{}, nil } })
 	for _, c := range []struct {
 		change func(*ServerOptions)
 		text   string

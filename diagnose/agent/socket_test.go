@@ -47,7 +47,7 @@ func serveSocket(t *testing.T, a *Agent, path string) (stop func() error) {
 func TestSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kmend", "agent.sock")
 	a := newAgent(t, func(o *Options) {
-		o.open = func() (prober, error) { return fakeProbe{}, nil }
+		o.open = func(*meter) (prober, error) { return fakeProbe{}, nil }
 		o.Recorder = remembered{}
 	})
 	// What a killed agent left behind does not matter.
