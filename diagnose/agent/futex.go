@@ -15,6 +15,7 @@ import (
 	"github.com/kmend/kmend/bpf/futex"
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/stack"
+	"github.com/kmend/kmend/diagnose/agent/hotspot"
 	"github.com/kmend/kmend/diagnose/agent/symbols"
 	"github.com/kmend/kmend/incident"
 )
@@ -47,7 +48,13 @@ func loadFutex(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error
 func (u *userLocks) Close() error { return errors.Join(u.probe.Close(), u.symbols.Close()) }
 
 func (u *userLocks) Measure(ctx context.Context, s subject, window time.Duration) (reading, error) {
+	looking, stop := context.WithCancel(ctx)
+	defer stop()
+	looked := make(chan hotspot.Result, 1)
+	go func() { looked <- hotspot.Watch(looking, s.proc, s.living()) }()
 	r, err := u.probe.Measure(ctx, window)
+	stop()
+	java := <-looked
 	if err != nil {
 		return reading{}, err
 	}
@@ -61,10 +68,11 @@ func (u *userLocks) Measure(ctx context.Context, s subject, window time.Duration
 	}
 	named := u.symbols.Resolve(ctx, all).Stacks
 	for _, a := range picked {
-		out = append(out, futexEvidence(a, named[:len(a.Samples)], who(s.proc, a))...)
+		out = append(out, futexEvidence(a, named[:len(a.Samples)], who(s.proc, a.PID, a.Threads[0].Comm))...)
 		named = named[len(a.Samples):]
 	}
-	return reading{evidence: out, lost: r.Lost}, nil
+	out = append(out, javaEvidence(java, r.Addresses, s.proc, window)...)
+	return reading{evidence: out, lost: r.Lost, idle: printable(java.Blind)}, nil
 }
 
 // candidates are the addresses that may be locks: where wakes come from threads
@@ -81,16 +89,16 @@ func candidates(all []futex.Address) []futex.Address {
 }
 
 // who is the program behind an address, for people.
-func who(proc string, a futex.Address) string {
-	if a.PID == 0 {
+func who(proc string, pid int, thread string) string {
+	if pid == 0 {
 		return "shared memory"
 	}
-	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(a.PID), "comm"))
+	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "comm"))
 	name := strings.TrimSuffix(string(b), "\n")
 	if err != nil || name == "" {
-		name = a.Threads[0].Comm // it has ended
+		name = thread // it has ended
 	}
-	return fmt.Sprintf("%s (%d)", printable(name), a.PID)
+	return fmt.Sprintf("%s (%d)", printable(name), pid)
 }
 
 func futexEvidence(a futex.Address, named []symbols.Stack, who string) []incident.Evidence {

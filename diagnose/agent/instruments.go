@@ -71,6 +71,14 @@ type subject struct {
 	pids   func() []int // the target's living processes, now
 }
 
+// living are the target's processes now.
+func (s subject) living() []int {
+	if s.pids == nil {
+		return nil
+	}
+	return s.pids()
+}
+
 // reading is what an instrument gives.
 type reading struct {
 	evidence []incident.Evidence // without ids

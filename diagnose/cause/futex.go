@@ -17,6 +17,15 @@ import (
 // lock_waits_unwoken (ended by a timer or a signal) (waits); lock_wakes,
 // lock_wakes_by_waiters and lock_wakes_of_many (wakes). lock_waiter and lock_holder
 // have a stack each and how much of the sampled time it explains.
+//
+// Java's locks wait at a futex for each thread; its virtual machines themselves say
+// which thread waits for which lock, and were looked at many times (java_looks). For
+// up to four ("Java monitor (CLASS) 0x7f3a of java (123)"), in ms: java_lock_wait, summed
+// over threads, counted while the kernel said that they sleep in futex(2);
+// java_lock_contended; java_lock_holder ("... held by COMM (TID)"). java_lock_waiters
+// (threads); java_lock_looks with a waiter; java_lock_handed, how often the lock's threads
+// woke each other, by the kernel (wakes). java_lock_wait of "other locks of java (123)" is
+// that of all that are left.
 
 // userLock is one address, with the evidence for it.
 type userLock struct {
@@ -25,6 +34,10 @@ type userLock struct {
 	longest, longestHeld                                float64
 	waiters, waits, same, unwoken, wakes, own, together float64
 	waiter, holder                                      [][]string // stacks
+	java                                                bool       // a virtual machine says that it is a lock
+	looks                                               float64    // with a waiter
+	by                                                  string     // who holds a lock of Java most, and
+	byHeld                                              float64    // for how long, ms
 	evidence                                            []string
 }
 
@@ -44,6 +57,9 @@ func convoy(f facts) []incident.Finding {
 		Threshold: fmt.Sprintf("at least %.0f%% and %.0f ms, with %.0f%% of the wakes by waiters", 100*userLockShare, userLockTime*f.window/3000, 100*wakesByWaiters),
 		Message:   top.describe(f.window),
 		Evidence:  f.cite("user_lock", "active"),
+	}
+	if top.java {
+		fd.Threshold = fmt.Sprintf("at least %.0f%% and %.0f ms, by what the virtual machine says and while the threads sleep in futex(2)", 100*userLockShare, userLockTime*f.window/3000)
 	}
 	for _, l := range locks {
 		fd.Evidence = append(fd.Evidence, l.evidence...)
@@ -78,6 +94,9 @@ func (f facts) locksHeld() (out []userLock) {
 		if !l.isLock() || f.waitsForCollections(l) {
 			continue
 		}
+		if l.java { // while a collection stands still they lose time to it
+			l.wait *= 1 - f.stoodStill(l)/f.window
+		}
 		i := slices.IndexFunc(out, func(o userLock) bool { return l.named() != nil && o.named() == l.named() && o.process() == l.process() })
 		if i < 0 {
 			out = append(out, l)
@@ -99,6 +118,9 @@ func (f facts) locksHeld() (out []userLock) {
 // lock, somebody has it: from when it was woken until it wakes the next.
 // Figures: thresholds.go.
 func (l userLock) isLock() bool {
+	if l.java {
+		return l.looks >= minLooks || l.waiters == 0 // the others
+	}
 	if l.waiters < 2 || l.wakes < minWakes || l.own < wakesByWaiters*l.wakes {
 		return false
 	}
@@ -177,6 +199,9 @@ func (l userLock) process() string {
 
 // describe says it to people.
 func (l userLock) describe(window float64) string {
+	if l.java {
+		return l.describeJava(window)
+	}
 	what, code := "a lock", l.named()
 	if code != nil && code.what != "" {
 		what = code.what
@@ -195,6 +220,21 @@ func (l userLock) describe(window float64) string {
 		s += ", by " + by
 	}
 	return s + " (" + l.subject + ")"
+}
+
+func (l userLock) describeJava(window float64) string {
+	what, at, _ := strings.Cut(l.subject, " 0x")
+	if l.waiters == 0 {
+		return fmt.Sprintf("threads waited %s ms for locks of Java, each of them a little (%s)", ms(l.wait), l.subject)
+	}
+	s := fmt.Sprintf("%s waited %s of %s ms for a %s", plural(l.waiters, "thread"), ms(l.wait), ms(l.waiters*window), what)
+	if l.own >= minWakes {
+		s += fmt.Sprintf(", held %s ms on average", short(l.contended/l.own))
+	}
+	if l.byHeld > l.contended/2 {
+		s += ", mostly by " + l.by
+	}
+	return s + " (0x" + at + ")"
 }
 
 // runtimes hold the code of locks, not of who takes them.
@@ -256,10 +296,14 @@ func (f facts) userLocks() (out []userLock) {
 		if e.Probe != "futex" || e.Subject == "" {
 			continue
 		}
-		i := slices.IndexFunc(out, func(l userLock) bool { return l.subject == e.Subject })
+		subject, by := e.Subject, ""
+		if e.Metric == "java_lock_holder" {
+			subject, by, _ = strings.Cut(e.Subject, " held by ")
+		}
+		i := slices.IndexFunc(out, func(l userLock) bool { return l.subject == subject })
 		if i < 0 {
 			i = len(out)
-			out = append(out, userLock{subject: e.Subject})
+			out = append(out, userLock{subject: subject, java: strings.HasPrefix(e.Metric, "java_lock_")})
 		}
 		l := &out[i]
 		if e.ID != "" {
@@ -270,12 +314,16 @@ func (f facts) userLocks() (out []userLock) {
 			l.waiter = append(l.waiter, e.Stack)
 		case "lock_holder":
 			l.holder = append(l.holder, e.Stack)
+		case "java_lock_holder":
+			l.by, l.byHeld = by, e.Value
 		}
 		if to := map[string]*float64{
 			"lock_wait": &l.wait, "lock_contended": &l.contended, "lock_held": &l.held,
 			"lock_longest_wait": &l.longest, "lock_longest_held": &l.longestHeld,
 			"lock_waiters": &l.waiters, "lock_waits": &l.waits, "lock_waits_same": &l.same, "lock_waits_unwoken": &l.unwoken,
 			"lock_wakes": &l.wakes, "lock_wakes_by_waiters": &l.own, "lock_wakes_of_many": &l.together,
+			"java_lock_wait": &l.wait, "java_lock_contended": &l.contended, "java_lock_waiters": &l.waiters,
+			"java_lock_looks": &l.looks, "java_lock_handed": &l.own,
 		}[e.Metric]; to != nil {
 			*to = e.Value
 		}

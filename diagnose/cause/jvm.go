@@ -140,6 +140,16 @@ func (f facts) waitsForCollections(l userLock) bool {
 	return false
 }
 
+// stoodStill is for how long a lock's virtual machine stood still for collections.
+func (f facts) stoodStill(l userLock) float64 {
+	for _, m := range f.machines() {
+		if pause, ok := m.agreed(f.window); ok && f.pausesCount(pause) && strings.HasSuffix(l.subject, "("+m.pid+")") {
+			return pause
+		}
+	}
+	return 0
+}
+
 // queued is how long threads waited at such locks, in ms.
 func (f facts) queued(m *machine) (wait float64) {
 	for _, l := range f.userLocks() {

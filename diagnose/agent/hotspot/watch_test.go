@@ -1,0 +1,82 @@
+package hotspot
+
+import (
+	"context"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/test/jvm"
+	"github.com/kmend/kmend/test/rig"
+)
+
+const window = 1500 * time.Millisecond
+
+func watch(t *testing.T, pid int) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), window)
+	defer cancel()
+	var before, after syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	r := Watch(ctx, "/proc", []int{os.Getpid(), pid})
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+	cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
+	t.Logf("watched %v, %d looks, %v of CPU time; %s", r.Watched.Round(time.Millisecond), r.Looks, cpu, r.Blind)
+	for _, l := range r.Locks {
+		t.Logf("%+v", l)
+	}
+	return r
+}
+
+// Four threads at one lock: three wait for it and one has it, all the time.
+func TestLocks(t *testing.T) {
+	rig.Root(t)
+	for _, c := range []struct{ mode, class string }{
+		{"monitor", "java.lang.Object"},
+		{"reentrant", "java.util.concurrent.locks.ReentrantLock"},
+		{"fair", "java.util.concurrent.locks.ReentrantLock"},
+		{"write", "java.util.concurrent.locks.ReentrantReadWriteLock"},
+	} {
+		t.Run(c.mode, func(t *testing.T) {
+			m := jvm.Start(t, []string{"-XX:+UseSerialGC", "-Xmx64m"}, c.mode, 4, 0)
+			r := watch(t, m.PID)
+			if len(r.Locks) == 0 || r.Looks < 10 || r.Blind != "" {
+				t.Fatalf("%+v", r)
+			}
+			l := r.Locks[0]
+			if l.PID != m.PID || l.Class != c.class || l.Monitor != (c.mode == "monitor") || len(l.Waiters) != 4 {
+				t.Errorf("%+v", l)
+			}
+			if l.Wait < 3*r.Watched/2 || l.Wait > 4*r.Watched || l.Contended < r.Watched*3/4 || l.Contended > r.Watched {
+				t.Errorf("waited for %v, contended for %v of %v", l.Wait, l.Contended, r.Watched)
+			}
+			var held time.Duration
+			for _, d := range l.Holders {
+				held += d
+			}
+			if held < l.Contended/2 || held > l.Contended {
+				t.Errorf("held for %v", held)
+			}
+		})
+	}
+}
+
+// Hand-offs of work wait for no lock, though one thread works at a time and wakes the
+// next: only the virtual machine knows.
+func TestNotALock(t *testing.T) {
+	rig.Root(t)
+	for _, mode := range []string{"queue", "futures", "handover", "notify", "condition", "idle", "compute"} {
+		t.Run(mode, func(t *testing.T) {
+			m := jvm.Start(t, []string{"-XX:+UseSerialGC", "-Xmx64m"}, mode, 4, 0)
+			r := watch(t, m.PID)
+			var wait time.Duration
+			for _, l := range r.Locks {
+				wait += l.Wait
+			}
+			if r.Looks < 10 || r.Blind != "" || wait > window/10 {
+				t.Errorf("%d looks, %q, waited for %v", r.Looks, r.Blind, wait)
+			}
+		})
+	}
+}
