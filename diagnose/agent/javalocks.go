@@ -2,8 +2,10 @@ package agent
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,12 +49,17 @@ func javaEvidence(r hotspot.Result, addresses []futex.Address, proc string, wind
 			out[len(out)-1].Subject += " held by " + thread(proc, l.PID, holder)
 		}
 	}
-	others := map[int]time.Duration{}
+	others := map[int]hotspot.Lock{}
 	for _, l := range r.Locks[len(top):] {
-		others[l.PID] += l.Wait
+		sum := others[l.PID]
+		sum.Wait, sum.Seen = sum.Wait+l.Wait, sum.Seen+l.Seen
+		others[l.PID] = sum
 	}
-	for pid, wait := range others {
-		out = append(out, incident.Evidence{Metric: "java_lock_wait", Subject: "other locks of " + who(proc, pid, "java"), Value: scaled(wait), Unit: "ms"})
+	for _, pid := range slices.Sorted(maps.Keys(others)) {
+		subject := "other locks of " + who(proc, pid, "java")
+		out = append(out,
+			incident.Evidence{Metric: "java_lock_wait", Subject: subject, Value: scaled(others[pid].Wait), Unit: "ms"},
+			incident.Evidence{Metric: "java_lock_looks", Subject: subject, Value: float64(others[pid].Seen), Unit: "looks"})
 	}
 	return out
 }

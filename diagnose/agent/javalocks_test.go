@@ -61,7 +61,7 @@ func TestJavaEvidence(t *testing.T) {
 	}
 	locks := []hotspot.Lock{monitor}
 	for range topFutexes + 1 {
-		locks = append(locks, hotspot.Lock{PID: 7, Class: "c", Wait: time.Millisecond})
+		locks = append(locks, hotspot.Lock{PID: 7, Class: "c", Wait: time.Millisecond, Seen: 3})
 	}
 	out := javaEvidence(hotspot.Result{Watched: time.Second, Looks: 20, Locks: locks}, []futex.Address{
 		{PID: 7, Threads: []futex.Thread{{TID: 8, Waits: 5}, {TID: 9, Wakes: 4}, {TID: 3, Wakes: 1}}},
@@ -86,8 +86,8 @@ func TestJavaEvidence(t *testing.T) {
 			t.Errorf("%s is %v, want %v; all: %v", key, v, want, got)
 		}
 	}
-	if last := out[len(out)-1]; last.Subject != "other locks of java (7)" || last.Value != 4 {
-		t.Errorf("the rest is %+v", last)
+	if rest := out[len(out)-2:]; rest[0].Subject != "other locks of java (7)" || rest[0].Value != 4 || rest[1].Value != 6 {
+		t.Errorf("the rest is %+v", rest)
 	}
 	if out := javaEvidence(hotspot.Result{}, nil, "/proc", time.Second); out != nil {
 		t.Errorf("without Java: %v", out)

@@ -24,8 +24,8 @@ import (
 // over threads, counted while the kernel said that they sleep in futex(2);
 // java_lock_contended; java_lock_holder ("... held by COMM (TID)"). java_lock_waiters
 // (threads); java_lock_looks with a waiter; java_lock_handed, how often the lock's threads
-// woke each other, by the kernel (wakes). java_lock_wait of "other locks of java (123)" is
-// that of all that are left.
+// woke each other, by the kernel (wakes). "other locks of java (123)" are all that are
+// left, with the sum of their waits and looks.
 
 // userLock is one address, with the evidence for it.
 type userLock struct {
@@ -119,7 +119,7 @@ func (f facts) locksHeld() (out []userLock) {
 // Figures: thresholds.go.
 func (l userLock) isLock() bool {
 	if l.java {
-		return l.looks >= minLooks || l.waiters == 0 // the others
+		return l.looks >= minLooks
 	}
 	if l.waiters < 2 || l.wakes < minWakes || l.own < wakesByWaiters*l.wakes {
 		return false

@@ -3,6 +3,7 @@ package cause
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -63,6 +64,14 @@ func measurement(t *rapid.T) incident.Measurement {
 		}
 		m.Window.Seconds, m.Node.CPUs = 3, max(1, m.Node.CPUs)
 		m.Probes = []incident.ProbeStatus{{Name: "threads", Status: incident.ProbeOK}}
+		if rapid.Bool().Draw(t, "locks of Java") {
+			m.Probes = append(m.Probes, incident.ProbeStatus{Name: "futex", Status: incident.ProbeOK})
+			for i, metric := range []string{"java_lock_wait", "java_lock_contended", "java_lock_waiters", "java_lock_looks", "java_lock_handed", "java_lock_holder"} {
+				m.Evidence = append(m.Evidence, incident.Evidence{
+					ID: fmt.Sprintf("j%d", i), Probe: "futex", Metric: metric, Subject: "Java monitor 0x1 of java (1)", Value: num.Draw(t, metric),
+				})
+			}
+		}
 		for i := range m.Evidence {
 			m.Evidence[i].Lost = 0
 		}

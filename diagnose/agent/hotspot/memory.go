@@ -55,8 +55,8 @@ func (m memory) half(addr uint64) uint64 {
 // gather reads size bytes at each address with few system calls; zeros where there
 // are none. It goes by the process's id, so a read by its file comes first.
 func (m memory) gather(addrs []uint64, size int) []byte {
-	const most = 1024 // IOV_MAX
-	b := make([]byte, size*len(addrs))
+	const most, misses = 128, 64 // addresses of one call, and such as lead nowhere
+	b, missed := make([]byte, size*len(addrs)), 0
 	for at := 0; at < len(addrs); {
 		var remote []unix.RemoteIovec
 		for _, a := range addrs[at:min(len(addrs), at+most)] {
@@ -68,9 +68,13 @@ func (m memory) gather(addrs []uint64, size int) []byte {
 		if err != nil && !errors.Is(err, unix.EFAULT) {
 			break
 		}
-		if at += max(0, n) / size; max(0, n)/size < len(remote) { // nothing is at the next one
-			clear(b[size*at : size*(at+1)])
-			at++
+		if at += max(0, n) / size; max(0, n)/size == len(remote) {
+			continue
+		}
+		clear(b[size*at : size*(at+1)]) // nothing is there
+		at++
+		if missed++; missed > misses {
+			break
 		}
 	}
 	return b

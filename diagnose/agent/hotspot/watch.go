@@ -173,13 +173,35 @@ func (m *machine) look(locks map[key]*Lock, since time.Duration) {
 		lock.Waiters[tid] += since
 		now[lock] = true
 	}
+	if len(now) == 0 {
+		return
+	}
+	owners := m.owners(threads)
 	for lock := range now {
 		lock.Seen++
 		lock.Contended += since
-		if tid, ok := m.holder(lock, threads); ok {
+		if tid, ok := m.holder(lock, owners); ok {
 			lock.Holders[tid] += since
 		}
 	}
+}
+
+// owners are the threads as monitors know them.
+func (m *machine) owners(threads []thread) map[uint64]thread {
+	out := map[uint64]thread{}
+	addrs := make([]uint64, len(threads))
+	for i, t := range threads {
+		out[t.address] = t
+		addrs[i] = t.address + m.layout.identity
+	}
+	if m.layout.identity == 0 {
+		return out
+	}
+	clear(out)
+	for i, id := range words(m.memory.gather(addrs, 8)) {
+		out[id] = threads[i]
+	}
+	return out
 }
 
 // thread is a JavaThread.
@@ -358,27 +380,25 @@ func innermost(dir string) (tid int, ok bool) {
 }
 
 // holder is the thread that has the lock now.
-func (m *machine) holder(lock *Lock, threads []thread) (tid int, ok bool) {
+func (m *machine) holder(lock *Lock, owners map[uint64]thread) (tid int, ok bool) {
 	l := m.layout
-	var holder uint64 // JavaThread*
+	var system uint64 // OSThread*
 	switch {
 	case lock.Monitor:
-		owner := m.memory.word(lock.Address + l.owner)
-		for _, t := range threads {
-			if owner != 0 && (l.identity == 0 && t.address == owner || l.identity != 0 && m.memory.word(t.address+l.identity) == owner) {
-				holder = t.address
-				break
-			}
+		if owner := m.memory.word(lock.Address + l.owner); owner != 0 {
+			system = owners[owner].system
 		}
 	case l.holds != 0 && l.eetop != 0 && lock.Class != stamped:
 		var field [8]byte
 		if m.memory.read(lock.Address+l.holds, field[:]) == nil {
-			holder = m.memory.word(m.reference(field[:]) + l.eetop)
+			if object := m.reference(field[:]); object != 0 {
+				system = m.memory.word(m.memory.word(object+l.eetop) + l.system)
+			}
 		}
 	}
-	if holder == 0 {
+	if system == 0 {
 		return 0, false
 	}
-	tid = m.outer(int(m.memory.half(m.memory.word(holder+l.system) + l.tid)))
+	tid = m.outer(int(m.memory.half(system + l.tid)))
 	return tid, tid != 0
 }

@@ -3,7 +3,6 @@ package hotspot
 import (
 	"context"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,12 +16,9 @@ func watch(t *testing.T, pid int) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), window)
 	defer cancel()
-	var before, after syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	before := cpu()
 	r := Watch(ctx, "/proc", []int{os.Getpid(), pid})
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
-	cpu := time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano())
-	t.Logf("watched %v, %d looks, %v of CPU time; %s", r.Watched.Round(time.Millisecond), r.Looks, cpu, r.Blind)
+	t.Logf("watched %v, %d looks, %v of CPU time; %s", r.Watched.Round(time.Millisecond), r.Looks, cpu()-before, r.Blind)
 	for _, l := range r.Locks {
 		t.Logf("%+v", l)
 	}
