@@ -8,7 +8,8 @@
 // What it does not see: waits that began before the probe was attached, until the
 // thread waits again; locks that do not wait in futex(2), such as Go's sync.Mutex,
 // which parks goroutines and not threads; and, as one lock, locks that park each
-// thread at an address of its own (Java's monitors, PostgreSQL's LWLocks).
+// thread at an address of its own (PostgreSQL's LWLocks; Java's, which
+// diagnose/agent/hotspot asks the virtual machine about).
 package futex
 
 import (

@@ -51,15 +51,21 @@ func javaEvidence(r hotspot.Result, addresses []futex.Address, proc string, wind
 	}
 	others := map[int]hotspot.Lock{}
 	for _, l := range r.Locks[len(top):] {
-		sum := others[l.PID]
+		sum, ok := others[l.PID]
+		if !ok {
+			sum = hotspot.Lock{PID: l.PID, Waiters: map[int]time.Duration{}, Holders: map[int]time.Duration{}}
+		}
 		sum.Wait, sum.Seen = sum.Wait+l.Wait, sum.Seen+l.Seen
+		maps.Copy(sum.Waiters, l.Waiters)
+		maps.Copy(sum.Holders, l.Holders)
 		others[l.PID] = sum
 	}
 	for _, pid := range slices.Sorted(maps.Keys(others)) {
 		subject := "other locks of " + who(proc, pid, "java")
 		out = append(out,
 			incident.Evidence{Metric: "java_lock_wait", Subject: subject, Value: scaled(others[pid].Wait), Unit: "ms"},
-			incident.Evidence{Metric: "java_lock_looks", Subject: subject, Value: float64(others[pid].Seen), Unit: "looks"})
+			incident.Evidence{Metric: "java_lock_looks", Subject: subject, Value: float64(others[pid].Seen), Unit: "looks"},
+			incident.Evidence{Metric: "java_lock_handed", Subject: subject, Value: float64(handed(others[pid], addresses)), Unit: "wakes"})
 	}
 	return out
 }

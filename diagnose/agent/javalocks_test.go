@@ -53,6 +53,19 @@ func TestJavaLocks(t *testing.T) {
 	}
 }
 
+// A lock whose holder never gives it up: the holder is stuck, or it waits for work and
+// will give the lock to the next when some comes. Nobody can tell from outside.
+func TestJavaLockThatStays(t *testing.T) {
+	l := newLab(t)
+	dir := l.group("target", 262144, 0)
+	jvm.Start(t, []string{"-XX:+UseSerialGC"}, "stuck", 4, 0, dir)
+	time.Sleep(500 * time.Millisecond)
+	d := diagnosed(t, l, dir)
+	if d.Verdict != incident.Inconclusive || !strings.Contains(d.Findings[0].Message, "changed hands 0 times") {
+		t.Errorf("%s: %+v", d.Verdict, d.Findings)
+	}
+}
+
 func TestJavaEvidence(t *testing.T) {
 	monitor := hotspot.Lock{
 		PID: 7, Address: 16, Class: "a b/of c", Monitor: true, Wait: 2 * time.Second, Contended: time.Second, Seen: 10,
@@ -86,7 +99,7 @@ func TestJavaEvidence(t *testing.T) {
 			t.Errorf("%s is %v, want %v; all: %v", key, v, want, got)
 		}
 	}
-	if rest := out[len(out)-2:]; rest[0].Subject != "other locks of java (7)" || rest[0].Value != 4 || rest[1].Value != 6 {
+	if rest := out[len(out)-3:]; rest[0].Subject != "other locks of java (7)" || rest[0].Value != 4 || rest[1].Value != 6 || rest[2].Value != 0 {
 		t.Errorf("the rest is %+v", rest)
 	}
 	if out := javaEvidence(hotspot.Result{}, nil, "/proc", time.Second); out != nil {

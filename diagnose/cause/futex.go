@@ -43,6 +43,40 @@ type userLock struct {
 
 // convoy: threads wait for a lock that they hand to each other.
 func convoy(f facts) []incident.Finding {
+	if fd, ok := stuck(f); ok {
+		return append(handedOn(f), fd)
+	}
+	return handedOn(f)
+}
+
+// stuck is a doubt: a lock of Java that is waited for and hardly changes hands. Its
+// holder may be stuck in something slow, or its threads wait for work in turns, one of
+// them for a connection, say, and the others for the lock.
+func stuck(f facts) (fd incident.Finding, ok bool) {
+	if !worked(f.m, "futex") {
+		return fd, false
+	}
+	var top userLock
+	for _, l := range f.userLocks() {
+		if l.java && l.looks >= minLooks && l.own < minWakes && l.wait > top.wait {
+			top = l
+		}
+	}
+	lost := min(top.wait, f.state(incident.UserLock))
+	share := lost / max(1, f.base+lost)
+	if lost < userLockTime*f.window/3000 || share < userLockShare {
+		return fd, false
+	}
+	return incident.Finding{
+		Verdict:  incident.Inconclusive,
+		Share:    share,
+		Message:  fmt.Sprintf("%s; it changed hands %s: either its holder is stuck, or its threads wait for work in turns, with the lock", top.describe(f.window), plural(top.own, "time")),
+		Evidence: append(f.cite("user_lock", "active"), top.evidence...),
+	}, true
+}
+
+// handedOn are the locks that change hands, as one cause.
+func handedOn(f facts) []incident.Finding {
 	locks := f.locksHeld()
 	wait := sumOf(locks)
 	lost := min(wait, f.state(incident.UserLock))
@@ -59,7 +93,7 @@ func convoy(f facts) []incident.Finding {
 		Evidence:  f.cite("user_lock", "active"),
 	}
 	if top.java {
-		fd.Threshold = fmt.Sprintf("at least %.0f%% and %.0f ms, by what the virtual machine says and while the threads sleep in futex(2)", 100*userLockShare, userLockTime*f.window/3000)
+		fd.Threshold = fmt.Sprintf("at least %.0f%% and %.0f ms, as the virtual machine says, asleep in futex(2) and woken by each other %.0f times", 100*userLockShare, userLockTime*f.window/3000, minWakes)
 	}
 	for _, l := range locks {
 		fd.Evidence = append(fd.Evidence, l.evidence...)
@@ -119,7 +153,7 @@ func (f facts) locksHeld() (out []userLock) {
 // Figures: thresholds.go.
 func (l userLock) isLock() bool {
 	if l.java {
-		return l.looks >= minLooks
+		return l.looks >= minLooks && l.own >= minWakes
 	}
 	if l.waiters < 2 || l.wakes < minWakes || l.own < wakesByWaiters*l.wakes {
 		return false
@@ -228,7 +262,7 @@ func (l userLock) describeJava(window float64) string {
 		return fmt.Sprintf("threads waited %s ms for locks of Java, each of them a little (%s)", ms(l.wait), l.subject)
 	}
 	s := fmt.Sprintf("%s waited %s of %s ms for a %s", plural(l.waiters, "thread"), ms(l.wait), ms(l.waiters*window), what)
-	if l.own >= minWakes {
+	if l.own > 0 {
 		s += fmt.Sprintf(", held %s ms on average", short(l.contended/l.own))
 	}
 	if l.byHeld > l.contended/2 {

@@ -18,6 +18,7 @@ type layout struct {
 	threads                           uint64 // static: ThreadsList*
 	length, array                     uint64 // of ThreadsList
 	thread, pending, system, identity uint64 // of JavaThread: its object, the monitor, OSThread*, who it is to monitors (0: its address)
+	stack, stackSize                  uint64 // of JavaThread; it grows down
 	tid                               uint64 // of OSThread
 	object, owner                     uint64 // of ObjectMonitor
 	oopBase, oopShift                 uint64 // of compressed references; -> the values
@@ -104,6 +105,7 @@ func described(mem memory, file *usdt.File, bias uint64) (*layout, error) {
 		{&l.threads, "ThreadsSMRSupport::_java_thread_list"}, {&l.length, "ThreadsList::_length"}, {&l.array, "ThreadsList::_threads"},
 		{&l.thread, "JavaThread::_threadObj"}, {&l.pending, "JavaThread::_current_pending_monitor"},
 		{&l.system, "JavaThread::_osthread Thread::_osthread"}, {&l.tid, "OSThread::_thread_id"},
+		{&l.stack, "JavaThread::_stack_base Thread::_stack_base"}, {&l.stackSize, "JavaThread::_stack_size Thread::_stack_size"},
 		{&l.object, "ObjectMonitor::_object"}, {&l.owner, "ObjectMonitor::_owner"},
 		{&l.oopBase, "CompressedOops::_narrow_oop._base CompressedOops::_base"},
 		{&l.oopShift, "CompressedOops::_narrow_oop._shift CompressedOops::_shift"},

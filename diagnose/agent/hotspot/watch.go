@@ -176,32 +176,45 @@ func (m *machine) look(locks map[key]*Lock, since time.Duration) {
 	if len(now) == 0 {
 		return
 	}
-	owners := m.owners(threads)
+	ownerOf := m.owners(threads)
 	for lock := range now {
 		lock.Seen++
 		lock.Contended += since
-		if tid, ok := m.holder(lock, owners); ok {
+		if tid, ok := m.holder(lock, ownerOf); ok {
 			lock.Holders[tid] += since
 		}
 	}
 }
 
-// owners are the threads as monitors know them.
-func (m *machine) owners(threads []thread) map[uint64]thread {
-	out := map[uint64]thread{}
-	addrs := make([]uint64, len(threads))
-	for i, t := range threads {
-		out[t.address] = t
-		addrs[i] = t.address + m.layout.identity
-	}
-	if m.layout.identity == 0 {
+// owners find the OSThread* of a monitor's owner: until JDK 23 it is named by its
+// JavaThread*, later by a number. Where nobody waited yet when it got the monitor it is an
+// address in its stack; since JDK 21 it is then nobody.
+func (m *machine) owners(threads []thread) func(owner uint64) (system uint64) {
+	l := m.layout
+	addrs := func(field uint64) (out []uint64) {
+		for _, t := range threads {
+			out = append(out, t.address+field)
+		}
 		return out
 	}
-	clear(out)
-	for i, id := range words(m.memory.gather(addrs, 8)) {
-		out[id] = threads[i]
+	if l.identity != 0 {
+		numbers := words(m.memory.gather(addrs(l.identity), 8))
+		return func(owner uint64) uint64 {
+			if i := slices.Index(numbers, owner); i >= 0 {
+				return threads[i].system
+			}
+			return 0
+		}
 	}
-	return out
+	bases, sizes := words(m.memory.gather(addrs(l.stack), 8)), words(m.memory.gather(addrs(l.stackSize), 8))
+	return func(owner uint64) uint64 {
+		for i, t := range threads {
+			if owner == t.address || owner < bases[i] && bases[i]-owner <= sizes[i] {
+				return t.system
+			}
+		}
+		return 0
+	}
 }
 
 // thread is a JavaThread.
@@ -380,13 +393,13 @@ func innermost(dir string) (tid int, ok bool) {
 }
 
 // holder is the thread that has the lock now.
-func (m *machine) holder(lock *Lock, owners map[uint64]thread) (tid int, ok bool) {
+func (m *machine) holder(lock *Lock, ownerOf func(uint64) uint64) (tid int, ok bool) {
 	l := m.layout
 	var system uint64 // OSThread*
 	switch {
 	case lock.Monitor:
 		if owner := m.memory.word(lock.Address + l.owner); owner != 0 {
-			system = owners[owner].system
+			system = ownerOf(owner)
 		}
 	case l.holds != 0 && l.eetop != 0 && lock.Class != stamped:
 		var field [8]byte

@@ -3,6 +3,7 @@ package hotspot
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,24 @@ func TestLocks(t *testing.T) {
 				t.Errorf("held for %v", held)
 			}
 		})
+	}
+}
+
+// Three wait all the time for one that keeps it, and had it before anybody waited.
+func TestLockThatStays(t *testing.T) {
+	rig.Root(t)
+	m := jvm.Start(t, []string{"-XX:+UseSerialGC", "-Xmx64m"}, "stuck", 4, 0)
+	r := watch(t, m.PID)
+	if len(r.Locks) != 1 || len(r.Locks[0].Waiters) != 3 || r.Locks[0].Wait < 2*r.Watched {
+		t.Fatalf("%+v", r)
+	}
+	code, err := library("/proc", m.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// JDK 17 has its place in the holder's stack, later ones have it nowhere.
+	if holders := len(r.Locks[0].Holders); holders > 1 || holders == 0 && strings.Contains(code.Path, "17") {
+		t.Errorf("%d holders", holders)
 	}
 }
 

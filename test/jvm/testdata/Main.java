@@ -19,7 +19,7 @@ import java.util.concurrent.locks.ReentrantReadWriteLock;
  * lock: the threads wait for each other's lock, and make no garbage.
  *
  * monitor, reentrant, fair, write: the threads wait for one lock of that kind, which
- * is held for 5 ms, asleep.
+ * is held for 5 ms, asleep. stuck: the first has a monitor and keeps it.
  *
  * queue, futures, handover: the threads hand work to each other in a circle, by queues,
  * by futures and by a queue without room; notify and condition, by what waits inside
@@ -39,7 +39,8 @@ public class Main {
         switch (args[0]) {
             case "garbage": work = () -> garbage(kilobytes); break;
             case "lock": work = Main::contend; break;
-            case "monitor": work = Main::enter; break;
+            case "monitor": work = () -> enter(5); break;
+            case "stuck": work = () -> enter(Integer.MAX_VALUE); break;
             case "reentrant": work = () -> hold(lock); break;
             case "fair": work = () -> hold(fair); break;
             case "write": work = () -> hold(write); break;
@@ -91,11 +92,11 @@ public class Main {
     static final Lock write = new ReentrantReadWriteLock().writeLock();
     static final Object monitor = new Object();
 
-    static void enter() {
+    static void enter(int ms) {
         ready();
         while (true) {
             synchronized (monitor) {
-                sleep(5);
+                sleep(ms);
             }
         }
     }
