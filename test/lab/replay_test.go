@@ -24,7 +24,7 @@ type kept struct {
 }
 
 // wrong are the cases that kmend is known to get wrong; docs/diagnosis.md says why.
-var wrong = map[string]bool{"convoy/java, a monitor": true, "convoy/java, ReentrantLock": true}
+var wrong = map[string]bool{}
 
 // TestReplay judges what was measured in the lab once more: a change of a threshold
 // or of a rule must be right about every fault and every healthy control that was
