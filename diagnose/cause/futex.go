@@ -62,7 +62,8 @@ func stuck(f facts) (fd incident.Finding, ok bool) {
 			top = l
 		}
 	}
-	lost := min(top.wait, f.state(incident.UserLock))
+	// While a collection stands still nothing changes hands, and that is why.
+	lost := min(top.wait-top.waiters*f.stoodStill(top), f.state(incident.UserLock))
 	share := lost / max(1, f.base+lost)
 	if lost < userLockTime*f.window/3000 || share < userLockShare {
 		return fd, false
