@@ -60,10 +60,23 @@ func Ready(ctx context.Context) error {
 		return nil
 	}
 	p.arrive()
-	late := time.NewTimer(p.patience)
+	return p.wait(ctx)
+}
+
+// Opened is Ready for who works for a probe that is waited for and is not itself.
+func Opened(ctx context.Context) error {
+	p, ok := ctx.Value(togetherKey{}).(party)
+	if !ok {
+		return nil
+	}
+	return p.wait(ctx)
+}
+
+func (t *Together) wait(ctx context.Context) error {
+	late := time.NewTimer(t.patience)
 	defer late.Stop()
 	select {
-	case <-p.open:
+	case <-t.open:
 	case <-late.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)

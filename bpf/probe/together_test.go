@@ -10,13 +10,14 @@ import (
 )
 
 func TestTogether(t *testing.T) {
-	if err := Ready(t.Context()); err != nil {
+	if err := errors.Join(Ready(t.Context()), Opened(t.Context())); err != nil {
 		t.Errorf("alone: %v", err)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		together := NewTogether(2 * time.Second)
 		begun := time.Now()
 		var opened [3]time.Duration
+		var helped time.Duration
 		var wg sync.WaitGroup
 		var joined [4]context.Context
 		var leave [4]func()
@@ -33,10 +34,16 @@ func TestTogether(t *testing.T) {
 				opened[i] = time.Since(begun)
 			})
 		}
+		wg.Go(func() {
+			if err := Opened(joined[3]); err != nil { // which is not to be ready
+				t.Error(err)
+			}
+			helped = time.Since(begun)
+		})
 		time.Sleep(300 * time.Millisecond)
 		leave[3]() // had nothing to measure
 		wg.Wait()
-		for i, d := range opened {
+		for i, d := range append(opened[:], helped) {
 			if d != 300*time.Millisecond {
 				t.Errorf("%d opened after %v", i, d)
 			}

@@ -51,7 +51,7 @@ func (u *userLocks) Measure(ctx context.Context, s subject, window time.Duration
 	looking, stop := context.WithCancel(ctx)
 	defer stop()
 	looked := make(chan hotspot.Result, 1)
-	go func() { looked <- hotspot.Watch(looking, s.proc, s.living()) }()
+	go func() { looked <- lookAtJava(looking, s) }()
 	r, err := u.probe.Measure(ctx, window)
 	stop()
 	java := <-looked
@@ -73,6 +73,18 @@ func (u *userLocks) Measure(ctx context.Context, s subject, window time.Duration
 	}
 	out = append(out, javaEvidence(java, r.Addresses, s.proc, window)...)
 	return reading{evidence: out, lost: r.Lost, idle: printable(java.Blind)}, nil
+}
+
+func lookAtJava(ctx context.Context, s subject) hotspot.Result {
+	leave, err := s.account()
+	if err != nil {
+		return hotspot.Result{Blind: err.Error()}
+	}
+	defer leave()
+	if probe.Opened(ctx) != nil { // it has ended, and the caller knows why
+		return hotspot.Result{}
+	}
+	return hotspot.Watch(ctx, s.proc, s.living())
 }
 
 // candidates are the addresses that may be locks: where wakes come from threads

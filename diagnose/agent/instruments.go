@@ -69,6 +69,16 @@ type subject struct {
 	target probe.Target
 	proc   string       // where the node's processes are seen: "/proc"
 	pids   func() []int // the target's living processes, now
+	meter  *meter       // whose account it is on; nil: nobody's
+}
+
+// account binds a goroutine that works for an instrument to its thread, and counts it
+// until leave.
+func (s subject) account() (leave func(), err error) {
+	if s.meter == nil {
+		return func() {}, nil
+	}
+	return s.meter.join()
 }
 
 // living are the target's processes now.

@@ -91,7 +91,7 @@ func (w window) run(ctx context.Context) (seen, error) {
 }
 
 func (w window) subject() subject {
-	return subject{node: w.node, target: w.scope.what, proc: w.proc, pids: func() []int {
+	return subject{node: w.node, target: w.scope.what, proc: w.proc, meter: w.meter, pids: func() []int {
 		return w.node.Processes(w.scope.what.Cgroups, w.scope.what.PIDs)
 	}}
 }
