@@ -19,8 +19,9 @@ enum { SERIAL_FREE = 0, MAX_DEPTH = 16, ROOT_CELL = 1 };
 
 struct cell {
 	__u64 serial; /* of the group that has it; SERIAL_TAKEN while it changes hands */
-	__u64 limited; /* the group or one above it has a quota */
-	__u64 ns[NUM_RECORDED]; /* what every switch needs is in the first 64 bytes */
+	__u32 limited; /* the group or one above it has a quota */
+	__u32 above;   /* number of the cell of the group above; 0: there is none */
+	__u64 ns[NUM_RECORDED];
 	__u64 switches;
 	__u64 threads; /* threads that were active for 20 ms and more in this second, added up over seconds */
 	__u64 reclaims;
@@ -48,6 +49,7 @@ struct {
 } cells SEC(".maps");
 
 volatile __u32 highest; /* number of a cell that is in use */
+volatile __u32 generation; /* grows when a cell gets a group, or a group a quota */
 volatile __u64 no_cell; /* switches of groups whose number is past the array's end */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -110,6 +112,7 @@ static __always_inline void claim(struct cell *c, struct task_group___recorder *
 	__builtin_memset(&c->limited, 0, sizeof(*c) - __builtin_offsetof(struct cell, limited));
 	c->cgroup = BPF_CORE_READ(tg, css.cgroup, kn, id);
 	c->group = (__u64)tg;
+	c->above = BPF_CORE_READ(tg, parent, css.id);
 	c->limited = is_limited(tg);
 	c->quota = NO_QUOTA;
 	if (bpf_core_field_exists(tg->cfs_bandwidth)) {
@@ -120,6 +123,7 @@ static __always_inline void claim(struct cell *c, struct task_group___recorder *
 	if (id > highest)
 		highest = id;
 	__sync_lock_test_and_set(&c->serial, serial);
+	generation++;
 }
 
 /* The groups above, whose quotas hold it back and which may have no thread. */

@@ -4,7 +4,7 @@
 //
 // It is beside the flow: diagnose/agent/recorder keeps what it reads, so that
 // diagnose/agent can answer for a window in the past. Unlike the other probes it
-// stays attached; it costs each switch of the node some tens of nanoseconds.
+// stays attached; what it costs each switch of the node is in docs/benchmarks.md.
 package recorder
 
 import "time"
@@ -25,7 +25,8 @@ const (
 )
 
 // Delta is what one task group did between two reads. Waits that ended are in it
-// as a whole, those of more than a second in Sample.Long.
+// as a whole, once the thread has given up the CPU that it then got; those of more
+// than a second are in Sample.Long.
 type Delta struct {
 	Cgroup uint64            // inode of its directory in the cpu controller's hierarchy; 1 is the root, 0 the groups beyond Options.MaxGroups
 	NS     [NumStates]uint64 // summed over threads; kernel threads count for OnCPU alone

@@ -73,14 +73,14 @@ func readAt[T any](m *ebpf.Memory, first int, into []T) error {
 }
 
 // running gives, by cell and state, the time of the threads that are on a CPU
-// now: it is in no cell until they are switched out. A CPU that switched while the
-// cells were read is left out: its time is in the cell now or at the next read.
-// whole counts the threads that ran all the time since the last read.
+// now: it is in no cell until they are switched out. A CPU that switched since
+// sample_groups looked at it is left out: its time is in the cell now or at the
+// next read. whole counts the threads that ran all the time since the last read.
 func (r *Recorder) running(now time.Duration) (open map[uint32][2]uint64, whole map[uint32]uint64) {
 	open, whole = map[uint32][2]uint64{}, map[uint32]uint64{}
 	for i, slot := range r.before {
 		begin := int64(slot.Since) + slot.Offset
-		if slot != r.after[i] || slot.Since == 0 || slot.Cell == 0 || begin > int64(now) {
+		if slot != r.after[i] || slot.Since == 0 || slot.Cell == 0 || slot.Sampled != slot.Arrived || slot.Offset == 0 || begin > int64(now) {
 			continue
 		}
 		ns, which := uint64(int64(now)-begin), 0

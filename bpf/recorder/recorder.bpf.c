@@ -7,6 +7,11 @@
  * time, so it must cost next to nothing: one program on sched_switch, nothing on
  * wakeups where the kernel allows, nothing to user space an event.
  *
+ * What costs are lines and pages of memory that nobody has used for a while. So
+ * nothing is looked up when a thread gets a CPU; all is done when it gives it up,
+ * with what the kernel has just used itself and one place of its own (waits.h),
+ * where short times add up. Once a second they go to the group's cell.
+ *
  * Times are on the scheduler's clock (rq->clock), which is at hand. User space
  * turns it into CLOCK_MONOTONIC with cpu_slot.offset.
  */
@@ -24,12 +29,16 @@ volatile __u32 tick; /* user space counts its reads */
 
 /* Who runs on a CPU, for the time that is in no cell yet. */
 struct cpu_slot {
-	__u64 since;  /* 0: not known yet */
-	__s64 offset; /* CLOCK_MONOTONIC minus the scheduler's clock, once a tick */
-	__u32 cell;   /* 0: idle, or a group without a cell */
-	__u32 labels; /* LABEL_* of the thread: with LABEL_RECLAIM its time is REC_RECLAIM */
+	__u64 since;   /* its time until then is counted; 0: not known yet */
+	__s64 offset;  /* CLOCK_MONOTONIC minus the scheduler's clock, once a tick */
+	__u64 task;    /* 0: idle */
+	__u64 arrived; /* when it got the CPU */
+	__u64 queued;  /* when it was last queued for it; 0: it was not */
+	__u32 labels;  /* LABEL_* of the thread: with LABEL_RECLAIM its time is REC_RECLAIM */
 	__u32 tick;
-	__u32 pad[9];
+	__u64 sampled; /* arrived of the thread whose cell the next is */
+	__u32 cell;    /* by sample_slot; 0: none */
+	__u32 pad;
 };
 
 struct {
@@ -62,7 +71,9 @@ volatile __u32 victim_count;
 
 /* A thread that was active for less is not worth counting: 2% of a second. */
 #define ACTIVE_US 20000
-#define COUNTED (~0u)
+#define COUNTED 0xffff
+
+#define PF_MEMALLOC 0x00000800 /* include/linux/sched.h: it is set while a thread reclaims */
 
 static __always_inline __u64 run_delay_of(struct task_struct *p)
 {
@@ -82,16 +93,7 @@ static __always_inline bool in_memstall(struct task_struct *p)
 	return bpf_core_field_exists(r->in_memstall) && BPF_CORE_READ_BITFIELD(r, in_memstall);
 }
 
-/* It ends: another thread may get its address. */
-static __always_inline void forget(struct task_struct *p)
-{
-	struct waiter *w = known(p);
-
-	if (w)
-		w->task = 0;
-}
-
-static __always_inline void remember_wait(struct cell *c, struct task_struct *p, struct waiter *w, __u64 now)
+static __noinline void remember_wait(struct task_struct *p, struct waiter *w, __u64 now)
 {
 	struct thread_state *s;
 
@@ -100,58 +102,6 @@ static __always_inline void remember_wait(struct cell *c, struct task_struct *p,
 		return;
 	begin_wait(p, s, now, true);
 	w->may_throttle = s->may_throttle;
-}
-
-/* prev gives up its CPU: what does it wait for? */
-static __always_inline void leave(struct cell *c, struct task_struct *prev, __u32 labels, bool runnable, __u64 now)
-{
-	struct waiter *w;
-	bool iowait, memstall;
-
-	if (runnable) {
-		/* Only what may be throttled is remembered: see throttle.h. */
-		bool limited = c->limited && (!bpf_core_field_exists(prev->throttled) || prev->throttled);
-
-		if (!limited && !labels)
-			return;
-		w = known(prev);
-		if (!w)
-			return;
-		w->labels = labels;
-		if (limited)
-			remember_wait(c, prev, w, now);
-		return;
-	}
-	iowait = BPF_CORE_READ_BITFIELD(prev, in_iowait);
-	memstall = in_memstall(prev);
-	if (!iowait && !memstall && !labels)
-		return;
-	w = known(prev);
-	if (!w)
-		return;
-	w->labels = labels;
-	w->blocked_since = now;
-	w->blocked = memstall || labels & LABEL_RECLAIM ? REC_RECLAIM : iowait ? REC_IO : REC_KERNEL_LOCK;
-}
-
-/* How long p was active since it was last switched in; counts it once a second. */
-static __always_inline void count_active(struct cell *c, struct waiter *w, __u64 ran, __u64 waited)
-{
-	__u64 us = (ran - w->ran + waited) / 1024;
-
-	w->ran = ran;
-	if (w->tick != tick) {
-		w->tick = tick;
-		w->active = 0;
-	}
-	if (w->active == COUNTED)
-		return;
-	if (w->active + us < ACTIVE_US) {
-		w->active += us;
-		return;
-	}
-	w->active = COUNTED;
-	count(c->threads, 1);
 }
 
 /* The throttled part of a wait that may have one. */
@@ -163,89 +113,213 @@ static __always_inline __u64 throttled_of(struct task_struct *p, __u64 now, __u6
 	return throttled > wait ? wait : throttled;
 }
 
-/* next gets the CPU: what it waited for is over. Gives its labels. */
-static __always_inline __u32 arrive(struct cell *c, struct task_struct *next, __u64 now)
+/*
+ * The same when p gives up the CPU that it waited for. Its queue was not throttled
+ * meanwhile, it ran; that on the PELT clock is scaled by the time until now.
+ */
+static __always_inline __u64 throttled_before(struct task_struct *p, __u64 arrived, __u64 now, __u64 wait)
 {
-	__u64 queued = last_queued_of(next), delay = run_delay_of(next), wait = 0, woken, throttled = 0, active, ran;
-	struct waiter *w = place_of(next);
-	__u32 labels;
+	bool pelt = !bpf_core_field_exists(p->se.cfs_rq->throttled_clock_self);
 
-	if (!w)
-		return 0;
-	ran = ((struct task_struct___recorder *)next)->se.sum_exec_runtime;
-	if (queued && queued < now)
-		wait = now - queued;
-	if (w->task != (__u64)next) { /* what was before is not known */
-		__builtin_memset(w, 0, sizeof(*w));
-		w->task = (__u64)next;
-		w->run_delay = delay;
-		w->ran = ran;
-	}
-	delay += wait;
-	wait = delay - w->run_delay;
-	w->run_delay = delay;
-	woken = now - wait;
-	active = wait;
-	if (w->blocked) {
-		add_wait(c, w->blocked, w->blocked_since, woken);
-		active = now - w->blocked_since;
-		w->blocked = 0;
-	}
-	count_active(c, w, ran, active);
-	if (w->may_throttle) {
-		throttled = throttled_of(next, now, wait, true);
-		w->may_throttle = 0;
-		add_wait(c, REC_THROTTLED, woken, woken + throttled);
-	}
-	add_wait(c, REC_RUN_QUEUE, woken + throttled, now);
-	labels = w->labels;
-	w->labels = 0;
-	return labels;
+	return throttled_of(p, pelt ? now : arrived, wait, pelt);
 }
 
-/* The running thread's time until now goes to its cell. */
-static __always_inline void flush_slot(struct cpu_slot *slot, struct cell *c, __u64 now)
+/* When it has moved, or a group has come or its quota has: whose cell its time is. */
+static __noinline void find_cell(struct waiter *w, struct task_struct *p)
 {
-	if (slot->since && slot->since < now)
-		count(c->ns[slot->labels & LABEL_RECLAIM ? REC_RECLAIM : REC_ON_CPU], now - slot->since);
-	slot->since = now;
+	__u16 now = generation;
+	__u32 number;
+	struct cell *c = cell_of(p, &number);
+
+	flush_place(w);
+	w->generation = now;
+	w->group = (__u64)p->sched_task_group;
+	w->cell = number;
+	w->limited = c && c->limited;
+}
+
+/* A wait that is over, other than for a CPU, and what of that one was throttled. */
+static __always_inline __u64 end_wait(struct cell *c, struct waiter *w, struct task_struct *p, __u64 arrived, __u64 now, __u64 wait)
+{
+	__u64 woken = arrived - wait, throttled = 0;
+
+	if (w->blocked) {
+		add_wait(c, w->blocked, w->blocked_since, woken);
+		w->blocked = 0;
+	}
+	if (w->may_throttle) {
+		throttled = throttled_before(p, arrived, now, wait);
+		add_wait(c, REC_THROTTLED, woken, woken + throttled);
+		w->may_throttle = 0;
+	}
+	return throttled;
+}
+
+/* Counts a thread once a second when it was active for ACTIVE_US in it. */
+static __always_inline void count_active(struct waiter *w, __u64 us)
+{
+	struct cell *c;
+
+	if (w->tick != (__u16)tick) {
+		w->tick = tick;
+		w->active = 0;
+	}
+	if (w->active == COUNTED)
+		return;
+	if (w->active + us < ACTIVE_US) {
+		w->active += us;
+		return;
+	}
+	w->active = COUNTED;
+	c = cell_at(w->cell);
+	if (c)
+		count(c->threads, 1);
+}
+
+/* What does it wait for, now that it has no CPU? */
+static __always_inline void begin_next(struct task_struct *prev, struct waiter *w, __u32 labels, bool runnable, __u64 now)
+{
+	bool iowait, memstall;
+
+	if (runnable) {
+		/* Only what may be throttled is remembered: see throttle.h. */
+		if (w->limited && (!bpf_core_field_exists(prev->throttled) || prev->throttled))
+			remember_wait(prev, w, now);
+		return;
+	}
+	iowait = BPF_CORE_READ_BITFIELD(prev, in_iowait);
+	memstall = in_memstall(prev);
+	if (!iowait && !memstall && !labels)
+		return;
+	w->blocked_since = now;
+	w->blocked = memstall || labels & LABEL_RECLAIM ? REC_RECLAIM : iowait ? REC_IO : REC_KERNEL_LOCK;
+}
+
+static __always_inline void add_run(struct cell *c, __u32 labels, __u64 ns)
+{
+	count(c->ns[labels & LABEL_RECLAIM ? REC_RECLAIM : REC_ON_CPU], ns);
+}
+
+/* The place of a thread that it has not had, or not lately: what was before is not known. */
+static __noinline void take_place(struct waiter *w, struct task_struct *p, struct cpu_slot *slot)
+{
+	__u64 arrived = slot->arrived, queued = slot->queued;
+
+	flush_place(w);
+	__builtin_memset(w, 0, sizeof(*w));
+	w->task = (__u64)p;
+	w->run_delay = run_delay_of(p);
+	if (queued && queued < arrived)
+		w->run_delay -= arrived - queued;
+}
+
+/* What is not short, or not only a run and a wait for the CPU, goes to the cell at once. */
+static __noinline void add_long(struct waiter *w, struct task_struct *p, struct cpu_slot *slot, __u64 wait, __u64 now)
+{
+	__u64 arrived = slot->arrived, throttled;
+	struct cell *c = cell_at(w->cell);
+
+	if (!c)
+		return;
+	throttled = end_wait(c, w, p, arrived, now, wait);
+	add_wait(c, REC_RUN_QUEUE, arrived - wait + throttled, arrived);
+	if (slot->since < now)
+		add_run(c, slot->labels, now - slot->since);
+	count(c->switches, 1);
+}
+
+/* It ends: another thread may get its address. */
+static __noinline void forget(struct waiter *w)
+{
+	flush_place(w);
+	w->task = 0;
+}
+
+/*
+ * A thread of user space gives up its CPU: that it waited for it, that it ran, and
+ * what comes next. What seldom happens is in functions of its own: code that is
+ * not run is not to be between what is.
+ */
+static __always_inline void leave(struct cpu_slot *slot, struct task_struct *p, bool runnable, __u64 ran, __u64 now)
+{
+	__u64 delay = run_delay_of(p), arrived = slot->arrived, wait;
+	__u32 labels = slot->labels, state = p->__state;
+	struct waiter *w = place_of(p);
+
+	if (!w)
+		return;
+	if (w->task != (__u64)p)
+		take_place(w, p, slot);
+	if (w->group != (__u64)p->sched_task_group || w->generation != (__u16)generation)
+		find_cell(w, p);
+	if (!w->cell)
+		no_cell++;
+	wait = delay - w->run_delay;
+	if ((__s64)wait < 0)
+		wait = 0;
+	w->run_delay = delay;
+	count_active(w, (now - (w->blocked ? w->blocked_since : arrived - wait)) / 1024);
+	if (!(labels & LABEL_UNLOCKED))
+		labels |= w->labels & LABEL_LOCK;
+	labels &= LABEL_LOCK | LABEL_RECLAIM;
+	w->labels = labels;
+	if (w->blocked || w->may_throttle || labels || wait + ran >= SHORT_NS)
+		add_long(w, p, slot, wait, now);
+	else
+		add_short(w, place_number(p), ran, wait);
+	if (state & TASK_DEAD)
+		forget(w);
+	else
+		begin_next(p, w, labels, runnable, now);
+}
+
+static __noinline void leave_kernel(struct cpu_slot *slot, struct task_struct *p, __u64 ran)
+{
+	__u32 number;
+	struct cell *c = cell_of(p, &number);
+
+	if (c) {
+		add_run(c, slot->labels, ran);
+		count(c->switches, 1);
+	}
 }
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	__u64 now = prev->se.cfs_rq->rq->clock;
-	__u32 cpu = bpf_get_smp_processor_id(), number = 0, labels = 0;
+	__u32 cpu = bpf_get_smp_processor_id(), labels = 0;
 	struct cpu_slot *slot = bpf_map_lookup_elem(&cpu_slots, &cpu);
-	struct cell *c;
+	struct waiter *w;
 
 	if (!slot)
 		return 0;
-	if (slot->cell) {
-		c = cell_at(slot->cell);
-		if (c) {
-			__u32 state = prev->__state;
+	if (slot->task == (__u64)prev) {
+		__u64 ran = slot->since < now ? now - slot->since : 0;
 
-			flush_slot(slot, c, now);
-			count(c->switches, 1);
-			if (state & TASK_DEAD)
-				forget(prev);
-			else if (!(prev->flags & PF_KTHREAD))
-				leave(c, prev, slot->labels, preempt || !state, now);
+		if (prev->flags & PF_KTHREAD)
+			leave_kernel(slot, prev, ran);
+		else
+			leave(slot, prev, preempt || !prev->__state, ran, now);
+		if (slot->tick != tick) {
+			slot->tick = tick;
+			slot->offset = bpf_ktime_get_ns() - now;
 		}
 	}
-	if (next->pid) {
-		c = cell_of(next, &number);
-		if (c && !(next->flags & PF_KTHREAD))
-			labels = arrive(c, next, now);
-	}
 	slot->since = now;
-	slot->cell = number;
-	slot->labels = labels;
-	if (slot->tick != tick) {
-		slot->tick = tick;
-		slot->offset = bpf_ktime_get_ns() - now;
+	slot->arrived = now;
+	slot->task = 0;
+	if (next->pid) {
+		slot->task = (__u64)next;
+		slot->queued = last_queued_of(next);
+		w = place_of(next);
+		if (w) {
+			w->near = 1; /* brings the line here, and does not wait for it */
+			if (next->flags & PF_MEMALLOC && w->task == (__u64)next)
+				labels = w->labels & LABEL_RECLAIM;
+		}
 	}
+	slot->labels = labels;
 	return 0;
 }
 
@@ -257,17 +331,12 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 static __always_inline void woken(struct task_struct *p)
 {
 	struct waiter *w;
-	struct cell *c;
-	__u32 number;
 
 	if (p->flags & PF_KTHREAD)
 		return;
-	c = cell_of(p, &number);
-	if (!c || !c->limited)
-		return;
 	w = known(p);
-	if (w)
-		remember_wait(c, p, w, p->se.cfs_rq->rq->clock);
+	if (w && w->limited)
+		remember_wait(p, w, p->se.cfs_rq->rq->clock);
 }
 
 SEC("tp_btf/sched_wakeup")
@@ -295,9 +364,12 @@ static __always_inline struct cpu_slot *own_slot(void)
 SEC("tp_btf/contention_begin")
 int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
 {
-	struct cpu_slot *slot = own_slot();
+	struct cpu_slot *slot;
 
-	if (slot && !(flags & LCB_F_SPIN))
+	if (flags & LCB_F_SPIN)
+		return 0;
+	slot = own_slot();
+	if (slot)
 		slot->labels |= LABEL_LOCK;
 	return 0;
 }
@@ -308,7 +380,7 @@ int BPF_PROG(on_contention_end)
 	struct cpu_slot *slot = own_slot();
 
 	if (slot)
-		slot->labels &= ~LABEL_LOCK;
+		slot->labels = (slot->labels & ~LABEL_LOCK) | LABEL_UNLOCKED;
 	return 0;
 }
 
@@ -324,11 +396,15 @@ static __always_inline void set_reclaim(bool begins)
 {
 	struct cpu_slot *slot = own_slot();
 	struct cell *c = current_cell();
+	__u64 now;
 
 	if (!c || !slot)
 		return;
-	if (slot->since)
-		flush_slot(slot, c, bpf_ktime_get_ns() - slot->offset);
+	now = bpf_ktime_get_ns() - slot->offset;
+	if (slot->since && slot->since < now) {
+		add_run(c, slot->labels, now - slot->since);
+		slot->since = now;
+	}
 	if (begins) {
 		count(c->reclaims, 1);
 		slot->labels |= LABEL_RECLAIM;
@@ -460,28 +536,83 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 {
 	struct task_group___recorder *tg = (void *)c->group;
 	__u64 quota, period, periods, throttled, ns;
+	struct cell *above;
 	bool limited;
 
 	if (!tg)
 		return *number > highest;
-	limited = is_limited(tg);
 	if (!bpf_core_field_exists(tg->cfs_bandwidth))
 		return 0;
 	quota = BPF_CORE_READ(tg, cfs_bandwidth.quota);
-	period = BPF_CORE_READ(tg, cfs_bandwidth.period);
-	periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
-	throttled = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
-	ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
-	if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
-		c->group = 0;
-		return 0;
+	if (quota == NO_QUOTA && c->quota == NO_QUOTA) { /* the rest does not change */
+		limited = false;
+		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+			c->group = 0;
+			return 0;
+		}
+	} else {
+		period = BPF_CORE_READ(tg, cfs_bandwidth.period);
+		periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
+		throttled = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
+		ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
+		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+			c->group = 0;
+			return 0;
+		}
+		limited = quota != NO_QUOTA;
+		c->quota = quota;
+		c->period = period;
+		c->periods = periods;
+		c->throttled_periods = throttled;
+		c->throttled_ns = ns;
 	}
-	c->limited = limited;
-	c->quota = quota;
-	c->period = period;
-	c->periods = periods;
-	c->throttled_periods = throttled;
-	c->throttled_ns = ns;
+	above = cell_at(c->above); /* of which this is known, of this second or the last */
+	limited = limited || (c->above && above && above->limited);
+	if (c->limited != limited) {
+		c->limited = limited;
+		generation++;
+	}
+	return 0;
+}
+
+/* The cell of the thread that runs on a CPU. While it does, its task and its group are there. */
+static long sample_slot(void *map, __u32 *cpu, struct cpu_slot *slot, void *ctx)
+{
+	struct task_struct *p = (void *)slot->task;
+	__u64 arrived = slot->arrived, serial;
+	struct task_group___recorder *tg;
+	struct cell *c;
+	__u32 id;
+
+	slot->cell = 0;
+	if (!p)
+		return 0;
+	tg = (void *)BPF_CORE_READ(p, sched_task_group);
+	id = BPF_CORE_READ(tg, css.id);
+	serial = BPF_CORE_READ(tg, css.serial_nr);
+	c = cell_at(id ?: ROOT_CELL);
+	if (!c || slot->task != (__u64)p || slot->arrived != arrived)
+		return 0;
+	if (id && c->serial != serial) {
+		claim(c, tg, id);
+		claim_parents(tg);
+	}
+	slot->sampled = arrived;
+	slot->cell = id ?: ROOT_CELL;
+	return 0;
+}
+
+static long flush_page(void *map, __u32 *page, __u64 *dirty, void *ctx)
+{
+	if (!*dirty || !__sync_lock_test_and_set(dirty, 0))
+		return 0;
+	for (__u32 i = 0; i < PLACES_A_PAGE; i++) {
+		__u32 number = *page * PLACES_A_PAGE + i;
+		struct waiter *w = bpf_map_lookup_elem(&waiters, &number);
+
+		if (w && w->short_runs)
+			flush_place(w);
+	}
 	return 0;
 }
 
@@ -489,6 +620,8 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 SEC("syscall")
 int sample_groups(void *ctx)
 {
+	bpf_for_each_map_elem(&cpu_slots, sample_slot, 0, 0);
+	bpf_for_each_map_elem(&dirty_pages, flush_page, 0, 0);
 	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
 	return 0;
 }

@@ -180,10 +180,15 @@ func (r *Recorder) Close() error {
 	return err
 }
 
-// RunTime is what the programs have taken inside the kernel and how often they
-// ran, while kernel.bpf_stats_enabled was on.
+// RunTime is what the attached programs have taken inside the kernel and how often
+// they ran, while kernel.bpf_stats_enabled was on. What Read and Open run is CPU
+// time of their caller.
 func (r *Recorder) RunTime() (took time.Duration, runs uint64, err error) {
-	for _, p := range r.all.Programs {
+	for prog := range tracepoints {
+		p := r.all.Programs[prog]
+		if p == nil {
+			continue
+		}
 		s, err := p.Stats()
 		if err != nil {
 			return 0, 0, fmt.Errorf("reading the programs' run time: %w", err)

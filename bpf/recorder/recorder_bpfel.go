@@ -16,7 +16,8 @@ import (
 type recorderCell struct {
 	_                     structs.HostLayout
 	Serial                uint64
-	Limited               uint64
+	Limited               uint32
+	Above                 uint32
 	Ns                    [6]uint64
 	Switches              uint64
 	Threads               uint64
@@ -37,13 +38,17 @@ type recorderCell struct {
 }
 
 type recorderCpuSlot struct {
-	_      structs.HostLayout
-	Since  uint64
-	Offset int64
-	Cell   uint32
-	Labels uint32
-	Tick   uint32
-	Pad    [9]uint32
+	_       structs.HostLayout
+	Since   uint64
+	Offset  int64
+	Task    uint64
+	Arrived uint64
+	Queued  uint64
+	Labels  uint32
+	Tick    uint32
+	Sampled uint64
+	Cell    uint32
+	Pad     uint32
 }
 
 type recorderLongWait struct {
@@ -77,15 +82,21 @@ type recorderVictim struct {
 type recorderWaiter struct {
 	_            structs.HostLayout
 	Task         uint64
+	Group        uint64
 	RunDelay     uint64
-	Ran          uint64
 	BlockedSince uint64
-	Blocked      uint32
-	Labels       uint32
-	Tick         uint32
-	Active       uint32
-	MayThrottle  uint32
-	Pad          [3]uint32
+	ShortRuns    uint64
+	ShortWaits   uint64
+	Tick         uint16
+	Active       uint16
+	Cell         uint16
+	Generation   uint16
+	Blocked      uint8
+	Labels       uint8
+	MayThrottle  uint8
+	Limited      uint8
+	Near         uint8
+	Pad          [3]uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -94,6 +105,7 @@ type recorderWaiter struct {
 const (
 	recorderMapCells               = "cells"
 	recorderMapCpuSlots            = "cpu_slots"
+	recorderMapDirtyPages          = "dirty_pages"
 	recorderMapLongWaits           = "long_waits"
 	recorderMapQueuedThreads       = "queued_threads"
 	recorderMapVictims             = "victims"
@@ -114,6 +126,7 @@ const (
 	recorderProgSampleGroups       = "sample_groups"
 	recorderVarClockOffset         = "clock_offset"
 	recorderVarClockOffsets        = "clock_offsets"
+	recorderVarGeneration          = "generation"
 	recorderVarHighest             = "highest"
 	recorderVarLongHead            = "long_head"
 	recorderVarLongTail            = "long_tail"
@@ -186,6 +199,7 @@ type recorderProgramSpecs struct {
 type recorderMapSpecs struct {
 	Cells         *ebpf.MapSpec `ebpf:"cells"`
 	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
+	DirtyPages    *ebpf.MapSpec `ebpf:"dirty_pages"`
 	LongWaits     *ebpf.MapSpec `ebpf:"long_waits"`
 	QueuedThreads *ebpf.MapSpec `ebpf:"queued_threads"`
 	Victims       *ebpf.MapSpec `ebpf:"victims"`
@@ -198,6 +212,7 @@ type recorderMapSpecs struct {
 type recorderVariableSpecs struct {
 	ClockOffset  *ebpf.VariableSpec `ebpf:"clock_offset"`
 	ClockOffsets *ebpf.VariableSpec `ebpf:"clock_offsets"`
+	Generation   *ebpf.VariableSpec `ebpf:"generation"`
 	Highest      *ebpf.VariableSpec `ebpf:"highest"`
 	LongHead     *ebpf.VariableSpec `ebpf:"long_head"`
 	LongTail     *ebpf.VariableSpec `ebpf:"long_tail"`
@@ -228,6 +243,7 @@ func (o *recorderObjects) Close() error {
 type recorderMaps struct {
 	Cells         *ebpf.Map `ebpf:"cells"`
 	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
+	DirtyPages    *ebpf.Map `ebpf:"dirty_pages"`
 	LongWaits     *ebpf.Map `ebpf:"long_waits"`
 	QueuedThreads *ebpf.Map `ebpf:"queued_threads"`
 	Victims       *ebpf.Map `ebpf:"victims"`
@@ -238,6 +254,7 @@ func (m *recorderMaps) Close() error {
 	return _RecorderClose(
 		m.Cells,
 		m.CpuSlots,
+		m.DirtyPages,
 		m.LongWaits,
 		m.QueuedThreads,
 		m.Victims,
@@ -251,6 +268,7 @@ func (m *recorderMaps) Close() error {
 type recorderVariables struct {
 	ClockOffset  *ebpf.Variable `ebpf:"clock_offset"`
 	ClockOffsets *ebpf.Variable `ebpf:"clock_offsets"`
+	Generation   *ebpf.Variable `ebpf:"generation"`
 	Highest      *ebpf.Variable `ebpf:"highest"`
 	LongHead     *ebpf.Variable `ebpf:"long_head"`
 	LongTail     *ebpf.Variable `ebpf:"long_tail"`

@@ -16,15 +16,21 @@
 
 struct waiter {
 	__u64 task;
-	__u64 run_delay; /* as of its last switch in, that wait included */
-	__u64 ran;       /* its CPU time as of its last switch in */
+	__u64 group;     /* its task_group when it was last switched out, */
+	__u64 run_delay; /* and that of sched_info */
 	__u64 blocked_since;
-	__u32 blocked; /* REC_IO, REC_RECLAIM or REC_KERNEL_LOCK; 0: not, or in a wait that is not recorded */
-	__u32 labels;  /* LABEL_* that it had when it was switched out */
-	__u32 tick;    /* the second in which it was active for */
-	__u32 active;  /* so many us; ~0: counted in cell.threads */
-	__u32 may_throttle; /* its storage says where the wait began */
-	__u32 pad[3];
+	__u64 short_runs;  /* time on CPUs << RUN_SHIFT and how many, in no cell yet */
+	__u64 short_waits; /* and for CPUs before */
+	__u16 tick;        /* the second in which it was active for */
+	__u16 active;      /* so many us; COUNTED: in cell.threads */
+	__u16 cell;        /* of the group; 0: none */
+	__u16 generation;  /* when that was looked up */
+	__u8 blocked;      /* REC_IO, REC_RECLAIM or REC_KERNEL_LOCK; 0: not, or in a wait that is not recorded */
+	__u8 labels;       /* LABEL_* that it had when it was switched out */
+	__u8 may_throttle; /* its storage says where the wait began */
+	__u8 limited;      /* the cell's */
+	__u8 near;         /* written when a thread gets a CPU */
+	__u8 pad[3];
 };
 
 enum { WAITERS = 65536 }; /* a power of two */
@@ -48,7 +54,7 @@ struct thread_state {
 };
 
 enum { RUN_QUEUE = REC_RUN_QUEUE }; /* of throttle.h */
-enum { LABEL_LOCK = 1, LABEL_RECLAIM = 2 };
+enum { LABEL_LOCK = 1, LABEL_RECLAIM = 2, LABEL_UNLOCKED = 4 /* since it got the CPU */ };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -64,10 +70,6 @@ struct sched_info {
 	unsigned long long last_queued;
 };
 
-struct sched_entity___recorder {
-	__u64 sum_exec_runtime;
-};
-
 struct mm_struct;
 
 struct signal_struct {
@@ -76,7 +78,6 @@ struct signal_struct {
 
 struct task_struct___recorder {
 	struct sched_info sched_info;
-	struct sched_entity___recorder se;
 	struct signal_struct *signal;
 	unsigned in_memstall : 1; /* with CONFIG_PSI */
 };
@@ -84,9 +85,14 @@ struct task_struct___recorder {
 #pragma clang attribute pop
 
 /* The place of p, which somebody else may have. */
+static __always_inline __u32 place_number(struct task_struct *p)
+{
+	return p->pid & (WAITERS - 1);
+}
+
 static __always_inline struct waiter *place_of(struct task_struct *p)
 {
-	__u32 i = p->pid & (WAITERS - 1);
+	__u32 i = place_number(p);
 
 	return bpf_map_lookup_elem(&waiters, &i);
 }
@@ -142,4 +148,47 @@ static __always_inline void add_wait(struct cell *c, __u32 state, __u64 begin, _
 	}
 	if (state < NUM_RECORDED)
 		count(c->ns[state], ns);
+}
+
+/*
+ * Short times add up in the thread's place. Who makes it not empty says so, and
+ * the reader empties all of them: the mark is taken back first, so none is missed.
+ */
+enum { RUN_SHIFT = 24, PLACES_A_PAGE = 64, DIRTY_PAGES = WAITERS / PLACES_A_PAGE };
+#define SHORT_NS 1000000ull
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DIRTY_PAGES);
+	__type(key, __u32);
+	__type(value, __u64);
+} dirty_pages SEC(".maps");
+
+static __always_inline void add_short(struct waiter *w, __u32 place, __u64 ran, __u64 wait)
+{
+	__u32 page = place / PLACES_A_PAGE;
+	__u64 *dirty;
+
+	if (wait)
+		count(w->short_waits, wait);
+	if (__sync_fetch_and_add(&w->short_runs, (ran << RUN_SHIFT) + 1))
+		return;
+	dirty = bpf_map_lookup_elem(&dirty_pages, &page);
+	if (dirty)
+		__sync_lock_test_and_set(dirty, 1);
+}
+
+static __always_inline void flush_place(struct waiter *w)
+{
+	__u64 runs = __sync_lock_test_and_set(&w->short_runs, 0), waits = __sync_lock_test_and_set(&w->short_waits, 0);
+	struct cell *c = cell_at(w->cell);
+
+	if (!c)
+		return;
+	if (runs) {
+		count(c->ns[REC_ON_CPU], runs >> RUN_SHIFT);
+		count(c->switches, runs & ((1 << RUN_SHIFT) - 1));
+	}
+	if (waits)
+		count(c->ns[REC_RUN_QUEUE], waits);
 }
