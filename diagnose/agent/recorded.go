@@ -245,8 +245,9 @@ func (p past) counters(w recorder.Window, n int) (out []incident.Evidence) {
 	add("reclaims", "", sum.Reclaims, "reclaims")
 	add("oom_kills", "", sum.OOMKills, "processes")
 	for _, v := range w.Victims {
-		if p.target(v.Cgroup, "") {
-			add("oom_victim", fmt.Sprintf("%s (%d)", printable(v.Comm), v.PID), 1, "processes")
+		if p.target(v.Cgroup, v.Path) {
+			out = append(out, incident.Evidence{ID: fmt.Sprintf("e%d", n+len(out)+1), Probe: "recorder", Metric: "oom_victim",
+				Subject: fmt.Sprintf("%s (%d)", printable(v.Comm), v.PID), Value: round(ms(v.After)), Unit: "ms"})
 		}
 	}
 	return out

@@ -3,6 +3,10 @@ package agent
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -148,6 +152,54 @@ func TestRecordedSaturation(t *testing.T) {
 	f, ok := d.Finding(incident.CPUSaturated)
 	if !ok || !f.Recorded || !strings.Contains(f.Message, "/noisy ") {
 		t.Errorf("%s %+v; want cpu.saturated by /noisy, recorded", d.Verdict, d.Findings)
+	}
+}
+
+// A process that was killed for its memory, asked about when it and its group are
+// gone: named by the record alone.
+func TestRecordedKill(t *testing.T) {
+	l := newLab(t)
+	dir := l.group("small", targetWeight, 0)
+	memory, file, dirs := dir, "memory.max", []string{dir}
+	if l.cpu.V2 {
+		l.write(l.root, "cgroup.subtree_control", "+memory")
+	} else {
+		memory, file = l.make(filepath.Join("/sys/fs/cgroup/memory", filepath.Base(l.root))), "memory.limit_in_bytes"
+		dirs = append(dirs, memory)
+	}
+	a := l.record()
+	time.Sleep(1200 * time.Millisecond)
+	l.write(memory, file, strconv.Itoa(16<<20))
+	since := time.Now()
+	p := l.load(dirs, "-mode", "hog", "-mb", "64", "-duration", "5s")
+	state, err := p.Wait()
+	if err != nil || state.Success() {
+		t.Fatalf("it was not killed: %v, %v", state, err)
+	}
+	killed := time.Since(since)
+	time.Sleep(1200 * time.Millisecond) // a group is named when it is first read
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	until := since.Add(max(killed, 2*time.Second))
+	time.Sleep(time.Until(until.Add(3500 * time.Millisecond)))
+
+	m, d := l.past(a, dir, since, until)
+	f, ok := d.RootCause()
+	if !ok || f.Cause != incident.MemOOM || !f.Recorded || !strings.Contains(f.Message, "("+strconv.Itoa(p.Pid)+")") || len(f.Evidence) == 0 {
+		t.Fatalf("%s %+v; want mem.oom of %d, recorded", d.Verdict, d.Findings, p.Pid)
+	}
+	after := evidence(m, "recorder", "oom_victim", "("+strconv.Itoa(p.Pid)+")")
+	if began := ms(since.Sub(m.Window.Start)); after < began-50 || after > began+ms(killed)+50 {
+		t.Errorf("killed %v ms into the window, which began %v ms before; it had ended after %v", after, began, killed)
+	}
+	if slices.Contains(d.NotMeasured, incident.MemOOM) {
+		t.Error("mem.oom is not measured")
+	}
+	// Nobody was killed afterwards.
+	_, d = l.past(a, dir, until.Add(200*time.Millisecond), time.Now())
+	if _, ok := d.Finding(incident.MemOOM); ok {
+		t.Errorf("afterwards %+v", d.Findings)
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 // pages; pressure_some, pressure_full in ms. psi_off is 1 where the kernel does not
 // mark who waits for memory. By victim "COMM (PID)", when after the begin of the
 // window in ms: oom_victim (of the target) or oom_other, and oom_node when the node
-// was out of memory; otherwise by group: oom_usage and oom_limit in bytes.
+// was out of memory; otherwise by group: oom_usage and oom_limit in bytes. In a
+// recorded window the probe recorder has oom_victim of the target, and no more.
 
 // reclaiming: threads took memory back themselves, or waited for what had been
 // taken. The ledger marks the time; that reclaim was begun, a limit hit or pages
@@ -146,8 +147,12 @@ func mib(bytes float64) string { return about(bytes/(1<<20)) + " MiB" }
 // share of anything, and no ledger: whoever is killed has lost all that would
 // have come.
 func killed(f facts) []incident.Finding {
-	i := slices.IndexFunc(f.m.Evidence, func(e incident.Evidence) bool { return e.Probe == "memory" && e.Metric == "oom_victim" })
-	if !worked(f.m, "memory") {
+	probe := "memory"
+	if f.m.Window.Recorded {
+		probe = "recorder"
+	}
+	i := slices.IndexFunc(f.m.Evidence, func(e incident.Evidence) bool { return e.Probe == probe && e.Metric == "oom_victim" })
+	if !worked(f.m, probe) {
 		return nil
 	}
 	if i < 0 {
@@ -159,16 +164,18 @@ func killed(f facts) []incident.Finding {
 		Verdict:   incident.Confirmed,
 		Share:     1,
 		Threshold: "one process of the target was killed",
-		Evidence:  f.citeFrom("memory", "oom_victim", "oom_usage", "oom_limit", "oom_node", "oom_kills"),
+		Evidence:  f.citeFrom(probe, "oom_victim", "oom_usage", "oom_limit", "oom_node", "oom_kills"),
 	}
 	fd.Message = fmt.Sprintf("out of memory: the kernel killed %s %s ms into the window", v.Subject, ms(v.Value))
-	if n := f.count("oom_victim"); n > 1 {
+	if n := f.count(probe, "oom_victim"); n > 1 {
 		fd.Message += fmt.Sprintf(" and %d more", n-1)
 	}
 	limit, bounded := f.find("memory", "oom_limit")
 	switch usage, _ := f.find("memory", "oom_usage"); {
 	case bounded:
 		fd.Message += fmt.Sprintf("; %s used %s of %s", group(limit.Subject), mib(usage.Value), mib(limit.Value))
+	case f.m.Window.Recorded:
+		fd.Message += "; whether a limit of a group was reached or the node was out of memory is not recorded"
 	default:
 		fd.Message += "; the node was out of memory, no limit of a group was reached"
 	}
@@ -191,9 +198,9 @@ func (f facts) killedUnseen() []incident.Finding {
 	}}
 }
 
-func (f facts) count(metric string) (n int) {
+func (f facts) count(probe, metric string) (n int) {
 	for _, e := range f.m.Evidence {
-		if e.Probe == "memory" && e.Metric == metric {
+		if e.Probe == probe && e.Metric == metric {
 			n++
 		}
 	}

@@ -24,12 +24,16 @@ var needs = map[string][]incident.Cause{
 	"profile":  {}, // it only says more about cpu.busy
 }
 
+// recorded are the causes that the flight recorder measures without their probe.
+var recorded = []incident.Cause{incident.MemOOM}
+
 // notMeasured lists the causes that a probe which did not work, or was not asked,
 // leaves open.
 func notMeasured(m incident.Measurement) (open []incident.Cause) {
 	for _, c := range incident.Causes() {
 		for probe, causes := range needs {
-			if slices.Contains(causes, c) && !worked(m, probe) && !slices.Contains(open, c) {
+			known := worked(m, probe) || m.Window.Recorded && probe != "threads" && worked(m, "recorder") && slices.Contains(recorded, c)
+			if slices.Contains(causes, c) && !known && !slices.Contains(open, c) {
 				open = append(open, c)
 			}
 		}

@@ -54,8 +54,15 @@ type Window struct {
 	// Threads of the target that were active for 2% of a second, in the second that
 	// had most of them.
 	Threads int
-	Victims []probe.Victim
+	Victims []Victim
 	Lost    uint64
+}
+
+// Victim is a process that the OOM killer ended in the window.
+type Victim struct {
+	probe.Victim
+	Path  string        // of its group, as in Sum
+	After time.Duration // the begin of the window
 }
 
 // Window adds up what lies between two wall times. target says which cgroups
@@ -204,7 +211,7 @@ func (s *store) sum(first, end uint32, waits []wait, target func(uint64, string)
 	w.Threads += int(math.Ceil(float64(waiting)/float64(at.to-at.from) - 0.02))
 	for _, v := range s.victims {
 		if v.at >= at.from && v.at < at.to {
-			w.Victims = append(w.Victims, v.Victim)
+			w.Victims = append(w.Victims, Victim{v.Victim, sumOf(v.Cgroup).Path, v.at - at.from})
 		}
 	}
 	for number, n := range s.lost {
