@@ -24,9 +24,10 @@ struct cell {
 	__u64 ns[NUM_RECORDED];
 	__u64 switches;
 	__u64 threads; /* threads that were active for 20 ms and more in this second, added up over seconds */
-	__u64 reclaims;
-	__u64 ooms;
-	__u64 requests;    /* to block devices, by its threads */
+	__u32 reclaims;
+	__u32 ooms;
+	__u64 requests;    /* to block devices, begun by its threads, that are complete */
+	__u64 request_ns;  /* that they took */
 	__u64 retransmits; /* TCP segments, of its sockets; 0 where the kernel does not know whose they are */
 	__u64 quota;       /* cfs_bandwidth, as last read by sample_groups */
 	__u64 period;

@@ -35,8 +35,12 @@ type Delta struct {
 	Threads     uint64 // threads that were active for 2% of the second and more
 	Reclaims    uint64 // direct and memcg reclaims begun by its threads
 	OOMKills    uint64 // victims among its processes
-	Requests    uint64 // to block devices, begun by its threads
+	Requests    uint64 // to block devices, begun by its threads, that are complete
+	RequestNS   uint64 // that they took, one after the other
 	Retransmits uint64 // TCP segments of its sockets; where the cpu controller is on cgroup v1, 0
+
+	// Of the root alone: the same of all kernel threads.
+	KernelRequests, KernelRequestNS uint64
 
 	Periods     uint64 // CFS periods with something to run
 	Limited     uint64 // of those, in which the quota was used up

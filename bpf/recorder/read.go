@@ -23,6 +23,7 @@ const (
 	longWaits    = 1024 // of waits.h
 	maxVictims   = 64   // of recorder.bpf.c
 	labelReclaim = 2    // of waits.h
+	rootCell     = 1    // of cells.h
 	// activeNS is 2% of a second: a thread that ran for less is not counted.
 	activeNS = 20_000_000
 )
@@ -42,6 +43,8 @@ func (r *Recorder) Read(s *Sample) error {
 		r.vars.longHead.Get(&head),
 		r.vars.victimCount.Get(&victims),
 		r.vars.noCell.Get(&overflown),
+		r.vars.kernelRequests.Get(&r.kernel[0].now),
+		r.vars.kernelRequestNS.Get(&r.kernel[1].now),
 	)
 	n := min(int(highest)+1, len(r.raw))
 	err = errors.Join(err, readAt(r.slots, 0, r.before), readAt(r.cells, 0, r.raw[:n]), readAt(r.slots, 0, r.after))
@@ -134,9 +137,19 @@ func (r *Recorder) delta(i uint32, open [2]uint64, whole uint64) (d Delta, ok bo
 	}
 	add(&d.Switches, c.Switches, &l.Switches)
 	add(&d.Threads, c.Threads, &l.Threads)
-	add(&d.Reclaims, c.Reclaims, &l.Reclaims)
-	add(&d.OOMKills, c.Ooms, &l.Ooms)
+	add32 := func(to *uint64, now uint32, last *uint32) {
+		n := uint64(*last)
+		add(to, uint64(now), &n)
+		*last = uint32(n)
+	}
+	add32(&d.Reclaims, c.Reclaims, &l.Reclaims)
+	add32(&d.OOMKills, c.Ooms, &l.Ooms)
 	add(&d.Requests, c.Requests, &l.Requests)
+	add(&d.RequestNS, c.RequestNs, &l.RequestNs)
+	if i == rootCell {
+		add(&d.KernelRequests, r.kernel[0].now, &r.kernel[0].last)
+		add(&d.KernelRequestNS, r.kernel[1].now, &r.kernel[1].last)
+	}
 	add(&d.Retransmits, c.Retransmits, &l.Retransmits)
 	add(&d.Periods, c.Periods, &l.Periods)
 	add(&d.Limited, c.ThrottledPeriods, &l.ThrottledPeriods)

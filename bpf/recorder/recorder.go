@@ -29,10 +29,11 @@ type Recorder struct {
 	longTail    uint32
 	victimsRead uint32
 	overflown   uint64
+	kernel      [2]struct{ now, last uint64 } // requests of kernel threads and their time
 }
 
 type variables struct {
-	tick, highest, longHead, longTail, victimCount, noCell, clockOffset *ebpf.Variable
+	tick, highest, longHead, longTail, victimCount, noCell, clockOffset, kernelRequests, kernelRequestNS *ebpf.Variable
 }
 
 // Tracepoints of the programs. All but the first may be missing: what they count
@@ -48,6 +49,7 @@ var tracepoints = map[string]string{
 	recorderProgOnMemcgReclaim:     "mm_vmscan_memcg_reclaim_begin",
 	recorderProgOnMemcgReclaimEnd:  "mm_vmscan_memcg_reclaim_end",
 	recorderProgOnBlockRequest:     "block_getrq",
+	recorderProgOnBlockDone:        "block_rq_complete",
 	recorderProgOnRetransmit:       "tcp_retransmit_skb",
 	recorderProgOnExit:             "sched_process_exit",
 }
@@ -150,6 +152,7 @@ func (r *Recorder) open() error {
 	r.vars = variables{
 		v[recorderVarTick], v[recorderVarHighest], v[recorderVarLongHead], v[recorderVarLongTail],
 		v[recorderVarVictimCount], v[recorderVarNoCell], v[recorderVarClockOffset],
+		v[recorderVarKernelRequests], v[recorderVarKernelRequestNs],
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("mapping the recorder's tables: %w", err)

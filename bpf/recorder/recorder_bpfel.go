@@ -21,9 +21,10 @@ type recorderCell struct {
 	Ns                    [6]uint64
 	Switches              uint64
 	Threads               uint64
-	Reclaims              uint64
-	Ooms                  uint64
+	Reclaims              uint32
+	Ooms                  uint32
 	Requests              uint64
+	RequestNs             uint64
 	Retransmits           uint64
 	Quota                 uint64
 	Period                uint64
@@ -49,6 +50,14 @@ type recorderCpuSlot struct {
 	Sampled uint64
 	Cell    uint32
 	Pad     uint32
+}
+
+type recorderIo struct {
+	_      structs.HostLayout
+	Begin  uint64
+	Serial uint64
+	Cell   uint32
+	Pad    uint32
 }
 
 type recorderLongWait struct {
@@ -106,10 +115,12 @@ const (
 	recorderMapCells               = "cells"
 	recorderMapCpuSlots            = "cpu_slots"
 	recorderMapDirtyPages          = "dirty_pages"
+	recorderMapIos                 = "ios"
 	recorderMapLongWaits           = "long_waits"
 	recorderMapQueuedThreads       = "queued_threads"
 	recorderMapVictims             = "victims"
 	recorderMapWaiters             = "waiters"
+	recorderProgOnBlockDone        = "on_block_done"
 	recorderProgOnBlockRequest     = "on_block_request"
 	recorderProgOnContentionBegin  = "on_contention_begin"
 	recorderProgOnContentionEnd    = "on_contention_end"
@@ -128,6 +139,8 @@ const (
 	recorderVarClockOffsets        = "clock_offsets"
 	recorderVarGeneration          = "generation"
 	recorderVarHighest             = "highest"
+	recorderVarKernelRequestNs     = "kernel_request_ns"
+	recorderVarKernelRequests      = "kernel_requests"
 	recorderVarLongHead            = "long_head"
 	recorderVarLongTail            = "long_tail"
 	recorderVarNoCell              = "no_cell"
@@ -177,6 +190,7 @@ type recorderSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type recorderProgramSpecs struct {
+	OnBlockDone        *ebpf.ProgramSpec `ebpf:"on_block_done"`
 	OnBlockRequest     *ebpf.ProgramSpec `ebpf:"on_block_request"`
 	OnContentionBegin  *ebpf.ProgramSpec `ebpf:"on_contention_begin"`
 	OnContentionEnd    *ebpf.ProgramSpec `ebpf:"on_contention_end"`
@@ -200,6 +214,7 @@ type recorderMapSpecs struct {
 	Cells         *ebpf.MapSpec `ebpf:"cells"`
 	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
 	DirtyPages    *ebpf.MapSpec `ebpf:"dirty_pages"`
+	Ios           *ebpf.MapSpec `ebpf:"ios"`
 	LongWaits     *ebpf.MapSpec `ebpf:"long_waits"`
 	QueuedThreads *ebpf.MapSpec `ebpf:"queued_threads"`
 	Victims       *ebpf.MapSpec `ebpf:"victims"`
@@ -210,15 +225,17 @@ type recorderMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type recorderVariableSpecs struct {
-	ClockOffset  *ebpf.VariableSpec `ebpf:"clock_offset"`
-	ClockOffsets *ebpf.VariableSpec `ebpf:"clock_offsets"`
-	Generation   *ebpf.VariableSpec `ebpf:"generation"`
-	Highest      *ebpf.VariableSpec `ebpf:"highest"`
-	LongHead     *ebpf.VariableSpec `ebpf:"long_head"`
-	LongTail     *ebpf.VariableSpec `ebpf:"long_tail"`
-	NoCell       *ebpf.VariableSpec `ebpf:"no_cell"`
-	Tick         *ebpf.VariableSpec `ebpf:"tick"`
-	VictimCount  *ebpf.VariableSpec `ebpf:"victim_count"`
+	ClockOffset     *ebpf.VariableSpec `ebpf:"clock_offset"`
+	ClockOffsets    *ebpf.VariableSpec `ebpf:"clock_offsets"`
+	Generation      *ebpf.VariableSpec `ebpf:"generation"`
+	Highest         *ebpf.VariableSpec `ebpf:"highest"`
+	KernelRequestNs *ebpf.VariableSpec `ebpf:"kernel_request_ns"`
+	KernelRequests  *ebpf.VariableSpec `ebpf:"kernel_requests"`
+	LongHead        *ebpf.VariableSpec `ebpf:"long_head"`
+	LongTail        *ebpf.VariableSpec `ebpf:"long_tail"`
+	NoCell          *ebpf.VariableSpec `ebpf:"no_cell"`
+	Tick            *ebpf.VariableSpec `ebpf:"tick"`
+	VictimCount     *ebpf.VariableSpec `ebpf:"victim_count"`
 }
 
 // recorderObjects contains all objects after they have been loaded into the kernel.
@@ -244,6 +261,7 @@ type recorderMaps struct {
 	Cells         *ebpf.Map `ebpf:"cells"`
 	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
 	DirtyPages    *ebpf.Map `ebpf:"dirty_pages"`
+	Ios           *ebpf.Map `ebpf:"ios"`
 	LongWaits     *ebpf.Map `ebpf:"long_waits"`
 	QueuedThreads *ebpf.Map `ebpf:"queued_threads"`
 	Victims       *ebpf.Map `ebpf:"victims"`
@@ -255,6 +273,7 @@ func (m *recorderMaps) Close() error {
 		m.Cells,
 		m.CpuSlots,
 		m.DirtyPages,
+		m.Ios,
 		m.LongWaits,
 		m.QueuedThreads,
 		m.Victims,
@@ -266,21 +285,24 @@ func (m *recorderMaps) Close() error {
 //
 // It can be passed to loadRecorderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type recorderVariables struct {
-	ClockOffset  *ebpf.Variable `ebpf:"clock_offset"`
-	ClockOffsets *ebpf.Variable `ebpf:"clock_offsets"`
-	Generation   *ebpf.Variable `ebpf:"generation"`
-	Highest      *ebpf.Variable `ebpf:"highest"`
-	LongHead     *ebpf.Variable `ebpf:"long_head"`
-	LongTail     *ebpf.Variable `ebpf:"long_tail"`
-	NoCell       *ebpf.Variable `ebpf:"no_cell"`
-	Tick         *ebpf.Variable `ebpf:"tick"`
-	VictimCount  *ebpf.Variable `ebpf:"victim_count"`
+	ClockOffset     *ebpf.Variable `ebpf:"clock_offset"`
+	ClockOffsets    *ebpf.Variable `ebpf:"clock_offsets"`
+	Generation      *ebpf.Variable `ebpf:"generation"`
+	Highest         *ebpf.Variable `ebpf:"highest"`
+	KernelRequestNs *ebpf.Variable `ebpf:"kernel_request_ns"`
+	KernelRequests  *ebpf.Variable `ebpf:"kernel_requests"`
+	LongHead        *ebpf.Variable `ebpf:"long_head"`
+	LongTail        *ebpf.Variable `ebpf:"long_tail"`
+	NoCell          *ebpf.Variable `ebpf:"no_cell"`
+	Tick            *ebpf.Variable `ebpf:"tick"`
+	VictimCount     *ebpf.Variable `ebpf:"victim_count"`
 }
 
 // recorderPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadRecorderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type recorderPrograms struct {
+	OnBlockDone        *ebpf.Program `ebpf:"on_block_done"`
 	OnBlockRequest     *ebpf.Program `ebpf:"on_block_request"`
 	OnContentionBegin  *ebpf.Program `ebpf:"on_contention_begin"`
 	OnContentionEnd    *ebpf.Program `ebpf:"on_contention_end"`
@@ -299,6 +321,7 @@ type recorderPrograms struct {
 
 func (p *recorderPrograms) Close() error {
 	return _RecorderClose(
+		p.OnBlockDone,
 		p.OnBlockRequest,
 		p.OnContentionBegin,
 		p.OnContentionEnd,

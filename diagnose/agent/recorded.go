@@ -226,28 +226,35 @@ func (p past) measurement(node incident.Node, proc string, w recorder.Window) in
 func (p past) counters(w recorder.Window, n int) (out []incident.Evidence) {
 	var sum recorder.Sum
 	for _, g := range w.Groups {
+		sum.KernelRequests += g.KernelRequests
+		sum.KernelRequestTime += g.KernelRequestTime
 		if p.target(g.Cgroup, g.Path) {
 			sum.Switches += g.Switches
 			sum.Requests += g.Requests
+			sum.RequestTime += g.RequestTime
 			sum.Retransmits += g.Retransmits
 			sum.Reclaims += g.Reclaims
 			sum.OOMKills += g.OOMKills
 		}
 	}
-	add := func(metric, subject string, value uint64, unit string) {
+	add := func(metric, subject string, value float64, unit string) {
 		if value > 0 {
-			out = append(out, incident.Evidence{ID: fmt.Sprintf("e%d", n+len(out)+1), Probe: "recorder", Metric: metric, Subject: subject, Value: float64(value), Unit: unit})
+			out = append(out, incident.Evidence{ID: fmt.Sprintf("e%d", n+len(out)+1), Probe: "recorder", Metric: metric, Subject: subject, Value: round(value), Unit: unit})
 		}
 	}
-	add("switches", "", sum.Switches, "switches")
-	add("block_requests", "", sum.Requests, "requests")
-	add("tcp_retransmits", "", sum.Retransmits, "segments")
-	add("reclaims", "", sum.Reclaims, "reclaims")
-	add("oom_kills", "", sum.OOMKills, "processes")
+	add("switches", "", float64(sum.Switches), "switches")
+	if sum.Requests > 0 {
+		add("block_requests", "", float64(sum.Requests), "requests")
+		add("block_time", "", ms(sum.RequestTime), "ms")
+		add("kernel_block_requests", "", float64(sum.KernelRequests), "requests")
+		add("kernel_block_time", "", ms(sum.KernelRequestTime), "ms")
+	}
+	add("tcp_retransmits", "", float64(sum.Retransmits), "segments")
+	add("reclaims", "", float64(sum.Reclaims), "reclaims")
+	add("oom_kills", "", float64(sum.OOMKills), "processes")
 	for _, v := range w.Victims {
 		if p.target(v.Cgroup, v.Path) {
-			out = append(out, incident.Evidence{ID: fmt.Sprintf("e%d", n+len(out)+1), Probe: "recorder", Metric: "oom_victim",
-				Subject: fmt.Sprintf("%s (%d)", printable(v.Comm), v.PID), Value: round(ms(v.After)), Unit: "ms"})
+			add("oom_victim", fmt.Sprintf("%s (%d)", printable(v.Comm), v.PID), ms(v.After), "ms")
 		}
 	}
 	return out

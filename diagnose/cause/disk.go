@@ -27,6 +27,9 @@ func storage(f facts) []incident.Finding {
 	if !f.over(io, diskShare) {
 		return nil
 	}
+	if f.m.Window.Recorded && worked(f.m, "recorder") {
+		return f.recordedStorage(io)
+	}
 	if !worked(f.m, "disk") {
 		fd, _ := blocked(f, incident.IO)
 		return []incident.Finding{fd}
@@ -76,6 +79,38 @@ func storage(f facts) []incident.Finding {
 	default:
 		fd.Message = fmt.Sprintf("%s: %s", said, slowest)
 		fd.Evidence = append(fd.Evidence, slowest.evidence...)
+	}
+	return []incident.Finding{fd}
+}
+
+// recordedStorage knows how many requests the target completed and how long they
+// took, on all devices together: block_requests, block_time in ms, and kernel_ of
+// both for all kernel threads, with the probe recorder. That is enough for a disk
+// that takes its time, and not for a quick one that is asked too often or for I/O
+// that a limit held back.
+func (f facts) recordedStorage(io float64) []incident.Finding {
+	value := func(metric string) float64 { e, _ := f.find("recorder", metric); return e.Value }
+	requests, own := value("block_requests"), value("block_time")
+	kernel, journal := value("kernel_block_requests"), value("kernel_block_time")
+	fd := incident.Finding{
+		Verdict:  incident.Inconclusive,
+		Share:    f.share(io),
+		Evidence: append(f.cite("io", "active"), f.citeFrom("recorder", "block_requests", "block_time", "kernel_block_requests", "kernel_block_time")...),
+		Message:  fmt.Sprintf("blocked on I/O %s of %s ms%s", ms(io), ms(f.base), f.inThreads()),
+	}
+	took := fmt.Sprintf("%.0f requests took %s ms on average", requests, short(own/max(1, requests)))
+	switch {
+	case requests == 0 || own+journal < diskWitness*io:
+		fd.Message += fmt.Sprintf(", of which disks explain %s ms: an I/O limit held it back, or it waits for something else, as a network file system", ms(own+journal))
+	case own < diskSlow*requests:
+		fd.Message += fmt.Sprintf(": %s: the disk is quick; disk.latency or mem.reclaim, which only a live window tells apart", took)
+	default:
+		fd.Cause, fd.Verdict = incident.DiskLatency, incident.Confirmed
+		fd.Threshold = f.threshold(diskShare) + fmt.Sprintf(", and %.0f ms a request", diskSlow)
+		fd.Message += ": " + took
+		if kernel > 0 {
+			fd.Message += fmt.Sprintf(", and %s ms each of %.0f of the kernel's, its journals among them", short(journal/kernel), kernel)
+		}
 	}
 	return []incident.Finding{fd}
 }

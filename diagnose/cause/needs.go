@@ -25,7 +25,7 @@ var needs = map[string][]incident.Cause{
 }
 
 // recorded are the causes that the flight recorder measures without their probe.
-var recorded = []incident.Cause{incident.MemOOM}
+var recorded = []incident.Cause{incident.MemOOM, incident.DiskLatency}
 
 // notMeasured lists the causes that a probe which did not work, or was not asked,
 // leaves open.

@@ -25,6 +25,9 @@ const (
 	retransmits
 	reclaims
 	oomKills
+	requestTime
+	kernelRequests
+	kernelRequestTime
 	numNumbers
 )
 
@@ -43,6 +46,8 @@ func recordOf(d probe.Delta) (r record) {
 	r[switches], r[activeThreads] = d.Switches, d.Threads
 	r[periods], r[limited], r[throttledTime] = d.Periods, d.Limited, (d.ThrottledNS+500)/1000
 	r[requests], r[retransmits], r[reclaims], r[oomKills] = d.Requests, d.Retransmits, d.Reclaims, d.OOMKills
+	r[requestTime] = (d.RequestNS + 500) / 1000
+	r[kernelRequests], r[kernelRequestTime] = d.KernelRequests, (d.KernelRequestNS+500)/1000
 	return r
 }
 

@@ -30,6 +30,10 @@ type Sum struct {
 	States [probe.NumStates]time.Duration
 
 	Switches, Requests, Retransmits, Reclaims, OOMKills uint64
+	// RequestTime is that of Requests, added up. Of the root there are those of all
+	// kernel threads, too.
+	RequestTime, KernelRequestTime time.Duration
+	KernelRequests                 uint64
 
 	Quota         float64 // CPUs, at the end of the window; 0: none
 	Period        time.Duration
@@ -228,6 +232,9 @@ func (s *Sum) add(r *record) {
 	}
 	s.Switches += r[switches]
 	s.Requests += r[requests]
+	s.RequestTime += time.Duration(r[requestTime]) * time.Microsecond
+	s.KernelRequests += r[kernelRequests]
+	s.KernelRequestTime += time.Duration(r[kernelRequestTime]) * time.Microsecond
 	s.Retransmits += r[retransmits]
 	s.Reclaims += r[reclaims]
 	s.OOMKills += r[oomKills]
