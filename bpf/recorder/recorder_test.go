@@ -69,6 +69,8 @@ func TestAgreesWithTheLedger(t *testing.T) {
 		{"burning", 0, []string{"-mode", "burn"}},
 		{"throttled", 0.3, []string{"-mode", "burn", "-cpus", "0"}},
 		{"queueing", 0, []string{"-mode", "burn", "-threads", "3", "-cpus", "0"}},
+		{"short, queueing", 0, []string{"-mode", "pingpong", "-threads", "4", "-on", "300us", "-cpus", "0"}},
+		{"short, throttled", 0.2, []string{"-mode", "pingpong", "-threads", "2", "-on", "100us", "-cpus", "0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := load(t)
