@@ -9,10 +9,10 @@ import (
 // cast is what readable() of bpf/include/walk.h calls where the kernel has it.
 const cast = "bpf_rdonly_cast"
 
-// withoutCasts takes the casts out of programs for a kernel that has none, such as
+// WithoutCasts takes the casts out of programs for a kernel that has none, such as
 // 6.1, where they are never reached. The loader does so too, after looking through
 // the types of all modules for each of them, which takes seconds.
-func withoutCasts(spec *ebpf.CollectionSpec, kernel *btf.Spec) {
+func WithoutCasts(spec *ebpf.CollectionSpec, kernel *btf.Spec) {
 	var f *btf.Func
 	if kernel.TypeByName(cast, &f) == nil {
 		return

@@ -40,7 +40,7 @@ func TestWithoutCasts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	withoutCasts(spec, kernel)
+	WithoutCasts(spec, kernel)
 	if n := mentions(); n != 0 {
 		t.Errorf("%d casts are left", n)
 	}

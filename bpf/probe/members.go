@@ -58,7 +58,7 @@ func NewMembers(groups int) (*Members, error) {
 	for _, name := range []string{membersMapTargetCgroups, membersMapTargetProcesses} {
 		spec.Maps[name].MaxEntries = uint32(groups)
 	}
-	withoutCasts(spec, m.kernel)
+	WithoutCasts(spec, m.kernel)
 	if err := spec.LoadAndAssign(&m.objs, &ebpf.CollectionOptions{Cache: m.cache}); err != nil {
 		return nil, fmt.Errorf("loading the target's tables: %w", typed("", err))
 	}
@@ -80,7 +80,7 @@ func (m *Members) Load(spec *ebpf.CollectionSpec, objs any, name string) error {
 	for name, s := range shared {
 		spec.Maps[name].MaxEntries = s.MaxEntries()
 	}
-	withoutCasts(spec, m.kernel)
+	WithoutCasts(spec, m.kernel)
 	err := spec.LoadAndAssign(objs, &ebpf.CollectionOptions{MapReplacements: shared, Cache: m.cache})
 	if err != nil {
 		return fmt.Errorf("loading probe %s: %w", name, typed(name, err))

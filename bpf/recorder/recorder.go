@@ -124,6 +124,7 @@ func Load(o Options) (*Recorder, error) {
 	}
 	spec.Maps[recorderMapCells].MaxEntries = uint32(o.MaxGroups)
 	spec.Maps[recorderMapCpuSlots].MaxEntries = uint32(cpus)
+	probe.WithoutCasts(spec, kernel)
 	all, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, fmt.Errorf("loading the recorder: %w", typed(err))
