@@ -147,7 +147,7 @@ func (c *diagnoseCmd) ask(ctx context.Context, r agent.Request, out *output) (in
 		return incident.Measurement{}, err
 	}
 	o := agent.DefaultClientOptions()
-	o.URL = "unix://" + socket
+	o.URL, o.Timeout = "unix://"+socket, time.Minute // who asks by hand sees that it waits
 	client, err := agent.NewClient(o)
 	if err != nil {
 		return incident.Measurement{}, err
