@@ -36,8 +36,13 @@ func (d memories) Measure(ctx context.Context, s subject, window time.Duration) 
 		groups = nil // without the controller nothing is limited
 	}
 	groups = groups[:min(len(groups), maxMemoryGroups)]
-	before := memoryOf(m, groups)
+	opened := make(chan []cgroups.Memory, 1)
+	go func() {
+		_ = probe.Opened(ctx) // who measures says why it did not
+		opened <- memoryOf(m, groups)
+	}()
 	r, err := d.probe.Measure(ctx, window)
+	before := <-opened
 	if err != nil && !slices.ContainsFunc(r.Kills, func(k memory.Kill) bool { return k.Target }) {
 		return reading{}, err
 	}

@@ -87,7 +87,7 @@ func saturated(f facts) (incident.Finding, bool) {
 	}
 	// A target that may run on every CPU of the node is not crowded out while most of
 	// them have nothing to do.
-	if idle, _ := f.find("threads", "cpu_idle"); f.cpus >= float64(f.m.Node.CPUs) && idle.Value >= saturatedIdle*f.cpus {
+	if idle, _ := f.find("threads", "cpu_idle"); f.idleCPUs() {
 		return incident.Finding{
 			Verdict:  incident.Inconclusive,
 			Share:    f.share(wait),
@@ -111,7 +111,7 @@ func saturated(f facts) (incident.Finding, bool) {
 func queueing(f facts, beside bool) (incident.Finding, bool) {
 	queue, on := f.behindOwn(), f.state(incident.OnCPU)
 	want := (f.active - f.state(incident.IO) - f.state(incident.KernelLock)) / f.window
-	if !f.over(queue, queueShare) || want < f.cpus {
+	if !f.over(queue, queueShare) || want < f.cpus || f.idleCPUs() { // bursts, and nothing to do between them
 		return incident.Finding{}, false
 	}
 	fd := incident.Finding{
@@ -170,17 +170,18 @@ func busy(f facts) (incident.Finding, bool) {
 	return f.withHot(fd), true
 }
 
-// comeAndGo is how long threads that ended in the window ran or waited for a CPU,
-// where that is all they did: each is too short to be busy, and together they are.
-// Evidence: ended_wall and ended_wanted, in ms of such threads, their lives and of
-// those on_cpu and run_queue.
+// comeAndGo is how long the target's threads ran or waited for a CPU, where most of
+// that was by threads that ended in the window and did nothing else: each is too
+// short to be busy, and together they are. Evidence: ended_wall and ended_wanted, in
+// ms of such threads, their lives and of those on_cpu and run_queue.
 func (f facts) comeAndGo() float64 {
 	wall, _ := f.find("threads", "ended_wall")
 	wanted, _ := f.find("threads", "ended_wanted")
-	if wanted.Value < busyUse*wall.Value {
+	all := f.state(incident.OnCPU) + f.state(incident.RunQueue)
+	if wanted.Value < busyUse*wall.Value || wanted.Value < all/2 {
 		return 0
 	}
-	return wanted.Value
+	return all
 }
 
 // withHot names the function in which most of the time on CPU went by, where it was

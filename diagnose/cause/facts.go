@@ -111,6 +111,13 @@ func (f facts) unexplained() float64 {
 // crowded reports whether others hold enough of the CPUs for a wait to be their doing.
 func (f facts) crowded() bool { return f.heldByOthers() >= saturatedOthers*f.cpus }
 
+// idleCPUs reports whether the target may run on every CPU of the node and many of
+// those have nothing to do.
+func (f facts) idleCPUs() bool {
+	idle, ok := f.find("threads", "cpu_idle")
+	return ok && f.cpus >= float64(f.m.Node.CPUs) && idle.Value >= saturatedIdle*f.cpus
+}
+
 // heldByOthers is how many of the CPUs that the target may use others hold.
 func (f facts) heldByOthers() float64 { return min(f.others, max(0, f.cpus-f.used)) }
 

@@ -49,7 +49,7 @@ func convoy(f facts) []incident.Finding {
 	return handedOn(f)
 }
 
-// stuck is a doubt: a lock of Java that is waited for and hardly changes hands. Its
+// stuck is a doubt: a lock that is waited for and hardly changes hands. Its
 // holder may be stuck in something slow, or its threads wait for work in turns, one of
 // them for a connection, say, and the others for the lock.
 func stuck(f facts) (fd incident.Finding, ok bool) {
@@ -58,7 +58,7 @@ func stuck(f facts) (fd incident.Finding, ok bool) {
 	}
 	var top userLock
 	for _, l := range f.userLocks() {
-		if l.java && l.looks >= minLooks && l.own < minWakes && l.wait > top.wait {
+		if !l.isLock() && l.like(fewWakes) && l.wait > top.wait {
 			top = l
 		}
 	}
@@ -152,11 +152,14 @@ func (f facts) locksHeld() (out []userLock) {
 // for" all the time. A barrier wakes many at once. And while somebody waits for a
 // lock, somebody has it: from when it was woken until it wakes the next.
 // Figures: thresholds.go.
-func (l userLock) isLock() bool {
+func (l userLock) isLock() bool { return (!l.java || l.own >= minWakes) && l.like(minWakes) }
+
+// like is isLock of one that changes hands so often.
+func (l userLock) like(wakes float64) bool {
 	if l.java {
-		return l.looks >= minLooks && l.own >= minWakes
+		return l.looks >= minLooks
 	}
-	if l.waiters < 2 || l.wakes < minWakes || l.own < wakesByWaiters*l.wakes {
+	if l.waiters < 2 || l.wakes < wakes || l.own < wakesByWaiters*l.wakes {
 		return false
 	}
 	code := l.named()

@@ -133,7 +133,7 @@ func (f facts) waitsForCollections(l userLock) bool {
 			continue
 		}
 		least := pauseLock * pause / m.pauses
-		if l.held/max(1, l.own) >= least || l.longestHeld >= least && l.contended <= pause {
+		if l.held/max(1, l.own) >= least || l.longestHeld >= least && l.contended <= pauseLocked*pause {
 			return true
 		}
 	}

@@ -44,7 +44,8 @@ const (
 	// saturatedIdle of the node's CPUs without work: of ten saturated targets in the lab,
 	// those that may run on both CPUs read 0%, the others are pinned. A Redis at its
 	// ease in an emulated VM waits for 26%, beside others with 29% of the CPUs, and 58%
-	// are idle: whatever it waits for, it is not others' work.
+	// are idle: whatever it waits for, it is not others' work. Nor is a target busy whose
+	// own threads queue then: a work queue in batches leaves 64% idle there.
 	saturatedIdle = 0.5
 
 	// busyUse of the window, ran or waited for a CPU: a busy loop reads 99 to 100%.
@@ -105,14 +106,17 @@ const (
 	userLockShare = 0.30
 	userLockTime  = 300.0
 	// Which address is a lock: TestConvoy, TestNotALock and those in C of bpf/futex.
-	// Of a lock's wakes 99 to 100% are by threads that wait there too (work queues 0%,
-	// their own little mutex 22%), none of many (barriers 100%), the word is the same
+	// Of a lock's wakes 99 to 100% are by threads that wait there too, 60% where they live
+	// for one turn each (work queues 0%, their own little mutex 22%), none of many (barriers 100%), the word is the same
 	// and not 0 in 100% of the waits (a self-feeding pool 0%, a barrier 1%), and
 	// somebody had it in 93 to 120% of the time with a waiter.
-	wakesByWaiters = 0.8
+	wakesByWaiters = 0.5
 	sameWord       = 0.9
 	heldShare      = 0.5
 	minWakes       = 10.0
+	// fewWakes are enough for a doubt: SQLite on an emulated machine, four threads that
+	// held its lock for 0.3 s in turn, reads 9. Chosen.
+	fewWakes = 3.0
 	// minLooks at a Java virtual machine that found a waiter; there are about 100 in
 	// 3 s, 30 of one with 1000 threads. Chosen: a single look proves no lasting wait.
 	minLooks = 5.0
@@ -184,6 +188,9 @@ const (
 	// that compute, wait for each other's locks or sleep read nothing.
 	gcShare    = 0.10
 	gcDuration = 300.0
+	// pauseLocked is by how much longer than the pauses such a lock is waited for: an
+	// emulated machine read 1.19, where threads that have it wait for a CPU.
+	pauseLocked = 1.3
 	// pauseLock of an average pause: a lock held for that long is waited for because
 	// of the collection. HotSpot's reads 74, 99, 79 and 49% (Serial, Parallel, Serial
 	// under a quota, G1).

@@ -50,7 +50,7 @@ func diskTrials() []trial {
 			db.sql("create table log(i int); ")
 			db.pgbench(b.group("b"), "", "-c", "4", "insert into log values (1);")
 			b.wait(500 * time.Millisecond)
-			g.throttle(d.number, 60, 60)
+			g.throttle(d.number, 20, 20)
 			return fault{target: g, settle: time.Second, proof: []meter{db.level("backends in a write or sync of the log",
 				"select count(*) from pg_stat_activity where wait_event in ('WALSync','WALWrite','WALWriteLock')", 1)}}
 		}},

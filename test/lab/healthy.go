@@ -27,7 +27,7 @@ func healthyTrials() []trial {
 		alone("a crash now and then", func(b *bed) []string { return b.c("storm", "lanes=1", "on=1000", "off=400000", "crash=1") }),
 		alone("c, an idle pool", func(b *bed) []string { return b.c("pool", "threads=16") }),
 		alone("c, a work queue", func(b *bed) []string { return b.c("pool", "threads=8", "gap=5000", "on=1500") }),
-		alone("c, a work queue in batches", func(b *bed) []string { return b.c("pool", "threads=8", "gap=50000", "batch=8", "on=2000") }),
+		alone("c, a work queue in batches", func(b *bed) []string { return b.c("pool", "threads=8", "gap=50000", "batch=8", "on=500") }),
 		alone("c, a pipeline of 4", func(b *bed) []string { return b.c("pool", "stages=4", "gap=10000", "on=700") }),
 		alone("c, a lock hardly used", func(b *bed) []string { return b.c("guard", "threads=4", "hold=100", "off=20000") }),
 		alone("go, an idle pool", func(b *bed) []string { return b.golang("pool", "-workers", "32") }),
@@ -62,7 +62,7 @@ func healthyTrials() []trial {
 		fine("a quick peer", func(b *bed) fault {
 			l, g := b.link(), b.group("a")
 			b.server(l, 0, 1)
-			g.victim(spawn{netns: l.near}, b.c("call", kv("host", l.farAddr), kv("port", servePort), "on=1000", "off=3000", "threads=2"))
+			g.victim(spawn{netns: l.near}, b.c("call", kv("host", l.farAddr), kv("port", servePort), "on=300", "off=6000", "threads=2"))
 			return fault{target: g}
 		}),
 		// It waits for requests, which is its work.
@@ -90,14 +90,14 @@ func healthyTrials() []trial {
 			g := b.group("a")
 			db := b.postgres(g, "", "127.0.0.1", "")
 			db.sql(accounts)
-			db.pgbench(b.group("b"), "", "-c", "4", "-R", "60", "update acc set v=v+1 where id = 1 + (random()*999)::int; select v from acc where id = 7;")
+			db.pgbench(b.group("b"), "", "-c", "4", "-R", "15", "update acc set v=v+1 where id = 1 + (random()*999)::int; select v from acc where id = 7;")
 			return fault{target: g, settle: time.Second}
 		}),
 		fine("a client of it", func(b *bed) fault {
 			g := b.group("a")
 			db := b.postgres(b.group("b"), "", "127.0.0.1", "")
 			db.sql(accounts)
-			db.pgbench(g, "", "-c", "4", "-R", "60", "update acc set v=v+1 where id = 1 + (random()*999)::int; select v from acc where id = 7;")
+			db.pgbench(g, "", "-c", "4", "-R", "15", "update acc set v=v+1 where id = 1 + (random()*999)::int; select v from acc where id = 7;")
 			return fault{target: g, settle: time.Second}
 		}),
 		fine("postgres that idles", func(b *bed) fault {

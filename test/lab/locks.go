@@ -44,14 +44,14 @@ func lockTrials() []trial {
 			return fault{target: g, proof: []meter{own(p, "waited to append", 5000)}}
 		}},
 
-		convoyTrial("c, just over", 1000, guard("threads=2", "hold=4000", "off=3000", "own=1000")),
+		convoyTrial("c, just over", 1000, guard("threads=2", "hold=4000", "off=3000", "own=500")),
 		convoyTrial("c, strong", 15000, guard("threads=8", "hold=5000")),
 		convoyTrial("c, computing inside", 5000, guard("threads=4", "hold=2000", "busy=1")),
 		convoyTrial("c, 4 processes", 5000, guard("procs=4", "threads=1", "hold=5000")),
 		convoyTrial("c, short-lived threads", 3000, guard("kind=brief", "threads=4", "hold=4000")),
 		convoyTrial("c, bursty", 1000, guard("threads=6", "hold=5000", "beat=100000")),
 		convoyTrial("c, rwlock", 3000, guard("kind=rwlock", "threads=6", "writers=3", "hold=4000")),
-		convoyTrial("sqlite, one connection, 4 threads", 4000, func(b *bed) []string { return b.c("rows", "threads=4") }),
+		convoyTrial("sqlite, one connection, 4 threads", 4000, func(b *bed) []string { return b.c("rows", "threads=4", "rows=5000") }),
 		convoyTrial("python, threading.Lock", 5000, func(b *bed) []string { return b.python("guard", "threads=4", "hold=5000") }),
 		convoyTrial("java, a monitor", 5000, func(b *bed) []string {
 			return b.java([]string{"-XX:+UseSerialGC", "-Xmx64m"}, "guard", "threads=4", "hold=5000")

@@ -58,8 +58,8 @@ func memoryTrials() []trial {
 		cacheTrial("c, bursty", 24, 300, files("mb=300", "kb=4096", "threads=2", "off=20000")),
 		cacheTrial("python", 40, 300, func(b *bed, file string) []string { return b.python("files", kv("file", file), "threads=2") }),
 
-		thrashTrial("2 threads", 24, 300, files("mb=300", "threads=2")),
-		thrashTrial("mapped, 3 threads", 32, 300, files("mb=300", "kind=map", "threads=3")),
+		thrashTrial("2 threads", 24, 80, files("mb=80", "threads=2")),
+		thrashTrial("mapped, 3 threads", 32, 100, files("mb=100", "kind=map", "threads=3")),
 
 		// Late enough that kmend has begun on a slow machine too.
 		killTrial("c, once", 60, 1, grow("mb=300", "wait=2700000", "pace=1000", "gap=60000000")),
@@ -67,7 +67,7 @@ func memoryTrials() []trial {
 		killTrial("c, quickly", 12, 6, grow("mb=300", "pace=0", "gap=100000")),
 		killTrial("python", 60, 1, func(b *bed) []string { return b.python("grow", "mb=300", "gap=300000") }),
 		// A heap that may grow over the container's memory.
-		{name: "killed/java, a heap over the limit", expect: oom, make: func(b *bed) fault {
+		{name: "killed/java, a heap over the limit", expect: oom, window: 12 * time.Second, make: func(b *bed) fault {
 			g := b.group("a").memory(120)
 			java := b.java([]string{"-XX:+UseSerialGC", "-Xms32m", "-Xmx900m"}, "heap", "live=600", "threads=1")
 			sh := b.program("sh", "apt-get install dash")

@@ -75,7 +75,7 @@ func doubtful(t trial, doubt string) trial {
 func netTrials() []trial {
 	const ms = time.Millisecond
 	return []trial{
-		lossTrial("c, just over", 0.02, 0, 3, callC("ask=400", "off=8000")),
+		lossTrial("c, just over", 0.03, 0, 3, callC("ask=400", "off=8000")),
 		lossTrial("c, strong", 0.2, 0, 10, callC("ask=100000")),
 		lossTrial("c, 6 connections", 0.1, 0, 20, callC("threads=6", "ask=60000", "off=5000")),
 		lossTrial("c, 4 processes", 0.1, 0, 15, callC("procs=4", "ask=60000", "off=5000")),
@@ -116,7 +116,7 @@ func netTrials() []trial {
 			l, g := b.link(), b.group("a")
 			other := b.group("b")
 			r := b.redis(other, l.far, l.farAddr)
-			b.benchmark(other, l.far, l.farAddr, "-c", "1", "eval", "local s=0 for i=1,3000000 do s=s+i end return s", "0")
+			b.benchmark(other, l.far, l.farAddr, "-c", "1", "eval", "local s=0 for i=1,1000000 do s=s+i end return s", "0")
 			b.benchmark(g, l.near, l.farAddr, "-t", "get", "-c", "3")
 			return fault{target: g, proof: []meter{cpuMS(r, 2000)}, settle: time.Second}
 		}},

@@ -26,8 +26,9 @@ const (
 	maxClasses  = 1024
 	maxFields   = 512 // bytes between the fields of a JavaThread; JDK 25 has 264
 
-	pace = 25 * time.Millisecond // between looks on average, and
-	rest = 30                    // times as long as a look takes
+	pace = 25 * time.Millisecond  // between looks on average, and
+	rest = 30                     // times as long as a look takes, but
+	most = 150 * time.Millisecond // no longer: a few looks prove nothing
 )
 
 // Lock is a lock of Java that threads waited for.
@@ -102,7 +103,7 @@ func Watch(ctx context.Context, proc string, pids []int) (r Result) {
 		}
 		r.Looks++
 		// Not in step with what the program does.
-		between := max(pace, rest*time.Since(now))
+		between := min(max(pace, rest*time.Since(now)), most)
 		timer.Reset(between/2 + rand.N(between)) //nolint:gosec // no secret
 		last = now
 	}
