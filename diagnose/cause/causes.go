@@ -162,7 +162,7 @@ func busy(f facts) (incident.Finding, bool) {
 			fd.Message += fmt.Sprintf(" and waited %s", ms(waited))
 		}
 	case f.comeAndGo() >= busyUse*f.window:
-		fd.Message = fmt.Sprintf("%s: threads that came and went wanted a CPU for %s ms, all their lives", own, ms(f.comeAndGo()))
+		fd.Message = fmt.Sprintf("%s: it wanted a CPU for %s ms, most of them in threads that came and went and did nothing else", own, ms(f.comeAndGo()))
 		fd.Evidence = append(fd.Evidence, f.cite("ended_wall", "ended_wanted")...)
 	default:
 		return incident.Finding{}, false
