@@ -49,11 +49,12 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 	if err != nil {
 		return reading{}, err
 	}
+	begun := time.Now()
 	own, err := ownCPU()
 	if err != nil {
 		return reading{}, err
 	}
-	begun, threads := time.Now(), billed(s)
+	threads := billed(s)
 	timer := time.NewTimer(window)
 	defer timer.Stop()
 	select {
@@ -61,11 +62,12 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 	case <-ctx.Done():
 		return reading{}, context.Cause(ctx)
 	}
-	took, threadsAfter := time.Since(begun), billed(s)
-	ownAfter, err := ownCPU()
+	took := time.Since(begun)
+	ownAfter, err := ownCPU() // before the others name what they found
 	if err != nil {
 		return reading{}, err
 	}
+	threadsAfter := billed(s)
 	after, err := readCPUTimes(s.proc)
 	if err != nil {
 		return reading{}, err
