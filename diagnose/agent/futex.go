@@ -93,7 +93,7 @@ func lookAtJava(ctx context.Context, s subject) hotspot.Result {
 func candidates(all []futex.Address) []futex.Address {
 	var out []futex.Address
 	for _, a := range all {
-		if n := a.ByWaiters(); n >= 2 && 2*n >= a.Wakes {
+		if n := a.ByWaiters(); n >= 2 && 3*n >= a.Wakes {
 			out = append(out, a)
 		}
 	}

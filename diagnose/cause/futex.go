@@ -166,7 +166,7 @@ func (l userLock) like(wakes float64) bool {
 	if code != nil && code.timed {
 		return true
 	}
-	if l.together > (1-wakesByWaiters)*l.wakes || l.held < heldShare*l.contended {
+	if l.together > wokenOfMany*l.wakes || l.held < heldShare*l.contended {
 		return false
 	}
 	if code != nil {

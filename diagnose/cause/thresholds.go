@@ -107,10 +107,11 @@ const (
 	userLockTime  = 300.0
 	// Which address is a lock: TestConvoy, TestNotALock and those in C of bpf/futex.
 	// Of a lock's wakes 99 to 100% are by threads that wait there too, 60% where they live
-	// for one turn each (work queues 0%, their own little mutex 22%), none of many (barriers 100%), the word is the same
+	// for one turn each, on an emulated machine under 50% (work queues 0%, their own little mutex 22%), none of many (barriers 100%), the word is the same
 	// and not 0 in 100% of the waits (a self-feeding pool 0%, a barrier 1%), and
 	// somebody had it in 93 to 120% of the time with a waiter.
-	wakesByWaiters = 0.5
+	wakesByWaiters = 0.35
+	wokenOfMany    = 0.5
 	sameWord       = 0.9
 	heldShare      = 0.5
 	minWakes       = 10.0

@@ -117,7 +117,7 @@ func netTrials() []trial {
 			other := b.group("b")
 			r := b.redis(other, l.far, l.farAddr)
 			b.benchmark(other, l.far, l.farAddr, "-c", "1", "eval", "local s=0 for i=1,3000000 do s=s+i end return s", "0")
-			b.benchmark(g, l.near, l.farAddr, "-t", "get", "-c", "8")
+			b.benchmark(g, l.near, l.farAddr, "-t", "get", "-c", "3")
 			return fault{target: g, proof: []meter{cpuMS(r, 2000)}, settle: time.Second}
 		}},
 		{name: "late/a query that sleeps", expect: peerSlow, make: func(b *bed) fault {
