@@ -84,12 +84,18 @@ func handedOn(f facts) []incident.Finding {
 	if lost < userLockTime*f.window/3000 || f.share(lost) < userLockShare {
 		return nil
 	}
-	top := locks[0]
+	top, contended := locks[0], 0.0
+	for _, l := range locks {
+		contended += l.contended
+	}
+	if !top.java && contended < userLockHad*f.window {
+		return nil
+	}
 	fd := incident.Finding{
 		Cause:     incident.LockUser,
 		Verdict:   incident.Confirmed,
 		Share:     f.share(lost),
-		Threshold: fmt.Sprintf("at least %.0f%% and %.0f ms, with %.0f%% of the wakes by waiters", 100*userLockShare, userLockTime*f.window/3000, 100*wakesByWaiters),
+		Threshold: fmt.Sprintf("at least %.0f%% and %.0f ms, a waiter for at least %.0f%% of the time, %.0f%% of the wakes by waiters", 100*userLockShare, userLockTime*f.window/3000, 100*userLockHad, 100*wakesByWaiters),
 		Message:   top.describe(f.window),
 		Evidence:  f.cite("user_lock", "active"),
 	}
