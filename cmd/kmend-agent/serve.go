@@ -27,6 +27,7 @@ type serveCmd struct {
 	MaxWindow        time.Duration `default:"60s" help:"Longest window (${default})."`
 	CPUBudget        time.Duration `name:"cpu-budget" default:"2s" help:"CPU time that one measurement may take of this process (${default})."`
 	MemoryBudget     int64         `name:"memory-budget" default:"268435456" placeholder:"BYTES" help:"Memory that one measurement may take, its tables in the kernel included (${default})."`
+	Patience         time.Duration `default:"20ms" help:"How long probes that have attached wait for the others, so that their windows begin together; more on a slow machine (${default})."`
 	ConnAge          time.Duration `default:"10m" help:"Connections older than this are ended gently, so that a rotated certificate applies (${default})."`
 	Grace            time.Duration `default:"10s" help:"How long a stop waits for measurements under way (${default})."`
 	Recorder         bool          `default:"true" negatable:"" env:"KMEND_AGENT_RECORDER" help:"Record the last 15 minutes, so that a diagnosis can ask about the past; --no-recorder for not."`
@@ -54,6 +55,7 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 
 	o := agent.DefaultOptions()
 	o.MaxAtOnce, o.MaxWindow, o.Budget = c.MaxAtOnce, c.MaxWindow, agent.Budget{CPU: c.CPUBudget, Memory: c.MemoryBudget}
+	o.Patience = c.Patience
 	o.CRISocket, o.NodeName, o.Version = c.CRISocket, c.NodeName, build.Of(version).Version
 	o.Logger, o.Registerer = logger, registry
 	var rec *recorder.Recorder

@@ -169,7 +169,7 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 		return incident.Measurement{}, unsupported(err)
 	}
 	meter.tables = probes.Memory()
-	w := window{node: node, proc: a.o.Proc, scope: s, request: r, probe: probes, meter: meter}
+	w := window{node: node, proc: a.o.Proc, scope: s, request: r, probe: probes, meter: meter, patience: a.o.Patience}
 	progress(Progress{Stage: Measuring, Message: fmt.Sprintf("measuring %s for %s", s.target, r.Window), Window: r.Window})
 	seen, err := w.run(ctx)
 	if err != nil && ctx.Err() == nil {

@@ -70,6 +70,8 @@ type subject struct {
 	proc   string       // where the node's processes are seen: "/proc"
 	pids   func() []int // the target's living processes, now
 	meter  *meter       // whose account it is on; nil: nobody's
+	// patience is for how long a probe that has attached waits for the others.
+	patience time.Duration
 }
 
 // account binds a goroutine that works for an instrument to its thread, and counts it

@@ -15,6 +15,10 @@ type Options struct {
 	MaxWindow time.Duration
 	// Budget bounds one measurement.
 	Budget Budget
+	// Patience is for how long probes that have attached wait for the others, so that
+	// their windows begin together. More of it, on a quick machine, is time lost: they
+	// all end at once then, too.
+	Patience time.Duration
 	// CRISocket is the container runtime's socket, a path or unix:///path; empty:
 	// the usual places. It is asked only for targets that are known by pod name alone.
 	CRISocket string
@@ -44,6 +48,7 @@ func DefaultOptions() Options {
 	return Options{
 		MaxAtOnce: 4,
 		MaxWindow: time.Minute,
+		Patience:  20 * time.Millisecond,
 		Budget:    Budget{CPU: 2 * time.Second, Memory: 256 << 20},
 		Proc:      "/proc",
 		Logger:    slog.New(slog.DiscardHandler),
@@ -60,6 +65,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("Budget.CPU is %s; allowed: 10ms and more", o.Budget.CPU)
 	case o.Budget.Memory < 1<<20:
 		return fmt.Errorf("Budget.Memory is %d bytes; allowed: 1048576 (1 MiB) and more", o.Budget.Memory)
+	case o.Patience < 0 || o.Patience > attachTime:
+		return fmt.Errorf("Patience is %s; allowed: 0 to %s", o.Patience, attachTime)
 	case o.Proc == "":
 		return fmt.Errorf("Proc is empty; it is usually /proc")
 	case o.Logger == nil:

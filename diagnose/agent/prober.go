@@ -99,7 +99,7 @@ func (k *kit) Measure(ctx context.Context, s subject, window time.Duration, m *m
 		return r, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	together := probe.NewTogether(attachTime)
+	together := probe.NewTogether(s.patience)
 	mine, ready := together.Join(ctx)
 	wait := start(ctx, together, k.parts, s, window, m)
 	r, err = k.ledger.Measure(mine, window)

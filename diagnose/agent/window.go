@@ -20,6 +20,8 @@ type window struct {
 	request Request
 	probe   prober
 	meter   *meter
+	// patience is Options.Patience.
+	patience time.Duration
 }
 
 // seen is what a window gave, still in the kernel's terms.
@@ -91,7 +93,7 @@ func (w window) run(ctx context.Context) (seen, error) {
 }
 
 func (w window) subject() subject {
-	return subject{node: w.node, target: w.scope.what, proc: w.proc, meter: w.meter, pids: func() []int {
+	return subject{node: w.node, target: w.scope.what, proc: w.proc, meter: w.meter, patience: w.patience, pids: func() []int {
 		return w.node.Processes(w.scope.what.Cgroups, w.scope.what.PIDs)
 	}}
 }

@@ -104,7 +104,7 @@ func (b *bed) serve(path string) (socket string, err error) {
 	b.check(err)
 	socket = filepath.Join(b.dir, "agent.sock")
 	agent := b.group("agent").weight(10) // whoever measures must not starve
-	agent.start(spawn{}, path, "serve", "--socket", socket, "--listen", listen, "--insecure-loopback", "--no-recorder",
+	agent.start(spawn{}, path, "serve", "--socket", socket, "--listen", listen, "--insecure-loopback", "--no-recorder", "--patience", "2s",
 		"--cpu-budget", cmp.Or(os.Getenv("KMEND_CPU_BUDGET"), "2s"))
 	b.until("the agent to load its probes", 2*time.Minute, func() bool { // it listens when its probes are loaded
 		c, err := new(net.Dialer).DialContext(b.ctx, "tcp", listen)
