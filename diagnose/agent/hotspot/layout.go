@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/kmend/kmend/bpf/usdt"
+	"github.com/kmend/kmend/diagnose/agent/symbols"
 )
 
 // layout is where a virtual machine keeps what is read. Statics are addresses, all
@@ -165,9 +166,9 @@ func (l *layout) fields(mem memory, r io.ReaderAt, bias uint64) {
 func variables(r io.ReaderAt, names ...string) (found map[string]uint64) {
 	found = map[string]uint64{}
 	defer func() { _ = recover() }() // debug/elf, of a file that is not well-formed
-	const headers, block = 4 << 20, 4096
-	f, err := elf.NewFile(&budgeted{r, headers})
-	if err != nil || f.Class != elf.ELFCLASS64 || f.ByteOrder != binary.LittleEndian {
+	const block = 4096
+	f, err := symbols.Headers(r)
+	if err != nil {
 		return found
 	}
 	wanted := map[string]bool{}
@@ -195,17 +196,4 @@ func variables(r io.ReaderAt, names ...string) (found map[string]uint64) {
 		}
 	}
 	return found
-}
-
-// budgeted fails when more than left bytes are read: a header can promise anything.
-type budgeted struct {
-	r    io.ReaderAt
-	left int
-}
-
-func (b *budgeted) ReadAt(p []byte, off int64) (int, error) {
-	if b.left -= len(p); b.left < 0 {
-		return 0, errors.New("its headers are too large")
-	}
-	return b.r.ReadAt(p, off)
 }

@@ -9,7 +9,6 @@ import (
 )
 
 const (
-	maxHeaders  = 4 << 20 // bytes that reading the headers of one file may take
 	maxSegments = 64
 	pageSize    = 4 << 10
 	maxPages    = 2048  // of one file that are kept
@@ -49,19 +48,6 @@ type table struct {
 	names, namesSz int64
 }
 
-// budgeted fails when more than left bytes are read: a header can promise anything.
-type budgeted struct {
-	r    io.ReaderAt
-	left int
-}
-
-func (b *budgeted) ReadAt(p []byte, off int64) (int, error) {
-	if b.left -= len(p); b.left < 0 {
-		return 0, errors.New("its headers are too large")
-	}
-	return b.r.ReadAt(p, off)
-}
-
 // newFile reads the headers of an ELF file.
 func newFile(o opened) (f *file, err error) {
 	defer func() {
@@ -69,12 +55,9 @@ func newFile(o opened) (f *file, err error) {
 			f, err = nil, fmt.Errorf("its ELF headers are not valid: %v", p)
 		}
 	}()
-	e, err := elf.NewFile(&budgeted{o, maxHeaders})
+	e, err := Headers(o)
 	if err != nil {
 		return nil, err
-	}
-	if e.Class != elf.ELFCLASS64 || e.ByteOrder != binary.LittleEndian {
-		return nil, fmt.Errorf("it is %s %s code, which cannot be walked", e.Class, e.Data)
 	}
 	f = &file{key: o.key, machine: e.Machine, r: o, pages: map[int64][]byte{}, rules: map[uint64]rule{}, names: map[uint64]symbol{}}
 	for _, p := range e.Progs[:min(len(e.Progs), maxSegments)] {
