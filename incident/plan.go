@@ -127,8 +127,10 @@ type Verification struct {
 	Cause  Cause   `json:"cause"`
 	Before float64 `json:"before"` // share, 0..1
 	After  float64 `json:"after"`
-	Better bool    `json:"better"`
-	Reason string  `json:"reason"`
+	// Improved: the share fell by the plan's margin. Better: and the cause is gone.
+	Improved bool   `json:"improved"`
+	Better   bool   `json:"better"`
+	Reason   string `json:"reason"`
 	// Diagnosis is the second measurement.
 	Diagnosis Diagnosis `json:"diagnosis"`
 }

@@ -27,8 +27,9 @@ const epsilon = 1e-9
 //   - the cause's share fell by at least that fraction of itself:
 //     after <= before x (1 - Improve);
 //   - the second measurement does not confirm the cause any more. A share that
-//     fell from 0.90 to 0.17 and is still over the threshold is not a fix:
-//     it is put back, and a person decides with both numbers in hand.
+//     fell from 0.90 to 0.17 and is still over the threshold is Improved and not
+//     a fix: where it stays so it is put back, and a person decides with both
+//     numbers in hand.
 //
 // Another cause that is confirmed afterwards does not count against the plan
 // (what was throttled may now be busy), but Reason names it.
@@ -71,7 +72,7 @@ func Verify(plan incident.Plan, before, after incident.Diagnosis) incident.Verif
 	case a.active == 0 || a.active < minActivity*b.active:
 		fail("the target was idle in the second window (active %.0f ms a second, was %.0f)", a.active, b.active)
 	default:
-		if b.share <= 0 || a.share > b.share*(1-improve)+epsilon {
+		if v.Improved = b.share > 0 && a.share <= b.share*(1-improve)+epsilon; !v.Improved {
 			fail("it did not")
 		}
 		if _, still := after.Finding(plan.Cause); still {

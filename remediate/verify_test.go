@@ -41,7 +41,7 @@ func TestVerifyGolden(t *testing.T) {
 			enc.SetEscapeHTML(false)
 			enc.SetIndent("", "  ")
 			if err := enc.Encode(map[string]any{
-				"cause": v.Cause, "before": v.Before, "after": v.After, "better": v.Better, "reason": v.Reason}); err != nil {
+				"cause": v.Cause, "before": v.Before, "after": v.After, "improved": v.Improved, "better": v.Better, "reason": v.Reason}); err != nil {
 				t.Fatal(err)
 			}
 			got := out.Bytes()
@@ -103,6 +103,9 @@ func TestVerifyProperties(t *testing.T) {
 		}
 		if !v.Better {
 			return
+		}
+		if !v.Improved {
+			t.Fatalf("better and not improved: %s", v.Reason)
 		}
 		if _, still := after.Finding(plan.Cause); still || after.Verdict == incident.Inconclusive || after.Verdict == "" {
 			t.Fatalf("better with verdict %q: %s", after.Verdict, v.Reason)

@@ -112,9 +112,13 @@ func TestRespond(t *testing.T) {
 		}}, want: incident.Failed, reason: "undo: never"},
 		{name: "the second measurement fails", d: &stages{diagnose: onceThen(throttled, failing), verify: worse}, want: incident.Undone},
 		{name: "the second measurement says nothing at first", d: &stages{diagnose: nothingOn(2, 3), verify: betterIfKnown}, want: incident.Fixed,
-			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "diagnose", "diagnose", "verify", "notify fixed"}},
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "verify", "diagnose", "verify", "diagnose", "verify", "notify fixed"}},
 		{name: "the second measurement says nothing", d: &stages{diagnose: nothingOn(2, 3, 4), verify: betterIfKnown}, want: incident.Undone,
-			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "diagnose", "diagnose", "verify", "undo 1", "undo 0", "notify undone"}},
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "verify", "diagnose", "verify", "diagnose", "verify", "undo 1", "undo 0", "notify undone"}},
+		{name: "much better and not yet gone", d: &stages{verify: improvedThenBetter(2)}, want: incident.Fixed,
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "verify", "diagnose", "verify", "notify fixed"}},
+		{name: "much better and never gone", d: &stages{verify: improvedThenBetter(4)}, want: incident.Undone,
+			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "decide", "apply 1", "diagnose", "verify", "diagnose", "verify", "diagnose", "verify", "undo 1", "undo 0", "notify undone"}},
 		{name: "dry run is switched on before the first step", d: &stages{decide: dryRunFrom(2)}, want: incident.Denied, reason: "dry run was switched on",
 			asked: []string{"diagnose", "plan", "preview", "decide", "decide", "notify denied"}},
 		{name: "dry run is switched on between the steps", d: &stages{decide: dryRunFrom(3)}, want: incident.Denied, reason: "dry run was switched on",
@@ -202,6 +206,15 @@ func nothingOn(calls ...int) func(context.Context, incident.Target, time.Duratio
 
 func betterIfKnown(p incident.Plan, before, after incident.Diagnosis) incident.Verification {
 	return incident.Verification{Cause: p.Cause, Better: after.Verdict != incident.Inconclusive, Reason: "verified", Diagnosis: after}
+}
+
+// improvedThenBetter is not gone before the nth look.
+func improvedThenBetter(nth int) func(incident.Plan, incident.Diagnosis, incident.Diagnosis) incident.Verification {
+	n := 0
+	return func(p incident.Plan, _, after incident.Diagnosis) incident.Verification {
+		n++
+		return incident.Verification{Cause: p.Cause, Improved: true, Better: n >= nth, Reason: "verified", Diagnosis: after}
+	}
 }
 
 func onceThen(first func(incident.Target) incident.Diagnosis, then error) func(context.Context, incident.Target, time.Duration) (incident.Diagnosis, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/kmend/kmend/internal/store"
 )
 
-// verifyTries is how often the effect is measured where nothing can be said about it.
+// verifyTries is how often the effect is measured until it can be judged.
 const verifyTries = 3
 
 // verify measures again with the same probe. What is not better is undone.
@@ -51,11 +51,10 @@ func (r *Responder) measureEffect(ctx context.Context, p store.Progress) (store.
 	if err := sleep(ctx, time.Until(settled)); err != nil {
 		return p, err
 	}
-	after, err := r.measureAfter(ctx, p)
+	v, err := r.measureAfter(ctx, p)
 	if err != nil {
 		return p, err
 	}
-	v := r.Executor.Verify(*p.Plan, *p.Diagnosis, after)
 	word := "not better"
 	if v.Better {
 		word = "better"
@@ -69,16 +68,23 @@ func (r *Responder) measureEffect(ctx context.Context, p store.Progress) (store.
 }
 
 // measureAfter measures what the plan did. Where nothing can be said (the agent is
-// busy, events were lost) it measures again: that alone is no reason to undo what works.
-func (r *Responder) measureAfter(ctx context.Context, p store.Progress) (incident.Diagnosis, error) {
+// busy, events were lost) it measures again: that alone is no reason to undo what
+// works. So it does where it is much better and not gone: what had piled up is worked
+// off then, or the hypervisor took a CPU, and undoing would bring the worse back.
+func (r *Responder) measureAfter(ctx context.Context, p store.Progress) (incident.Verification, error) {
 	for try := 1; ; try++ {
 		d, err := r.measure(ctx, p.Target, r.verifyWindow(p), func() error { return nil })
-		if err != nil || verdictOf(d) != incident.Inconclusive || try == verifyTries {
-			return d, err
+		if err != nil {
+			return incident.Verification{}, err
 		}
-		r.Logger.Warn("effect is measured again", "incident", p.ID, "try", try, "said", messageOf(d))
+		v := r.Executor.Verify(*p.Plan, *p.Diagnosis, d)
+		unclear := verdictOf(d) == incident.Inconclusive || v.Improved && !v.Better
+		if !unclear || try == verifyTries {
+			return v, nil
+		}
+		r.Logger.Warn("effect is measured again", "incident", p.ID, "try", try, "said", v.Reason)
 		if err := sleep(ctx, time.Duration(try)*time.Second); err != nil {
-			return d, err
+			return v, err
 		}
 	}
 }
