@@ -10,6 +10,8 @@
  */
 #pragma once
 
+#include "walk.h"
+
 /* What is recorded of the ledger, in the order of recorder.States(). */
 enum recorded { REC_ON_CPU, REC_RUN_QUEUE, REC_THROTTLED, REC_IO, REC_RECLAIM, REC_KERNEL_LOCK, NUM_RECORDED };
 
@@ -24,6 +26,8 @@ struct cell {
 	__u64 ns[NUM_RECORDED];
 	__u64 switches;
 	__u64 threads; /* threads that were active for 20 ms and more in this second, added up over seconds */
+	__u64 group;  /* its task_group, 0 once that is gone: not to be followed */
+	__u64 cgroup; /* kernfs id of its directory */
 	__u32 reclaims;
 	__u32 ooms;
 	__u64 requests;    /* to block devices, begun by its threads, that are complete */
@@ -34,8 +38,6 @@ struct cell {
 	__u64 periods;
 	__u64 throttled_periods;
 	__u64 throttled_ns;
-	__u64 cgroup; /* kernfs id of its directory */
-	__u64 group;  /* its task_group, 0 once that is gone; only for sample_groups */
 	__u64 first_periods; /* cfs_bandwidth when the cell was given */
 	__u64 first_throttled_periods;
 	__u64 first_throttled_ns;
@@ -50,7 +52,6 @@ struct {
 } cells SEC(".maps");
 
 volatile __u32 highest; /* number of a cell that is in use */
-volatile __u32 generation; /* grows when a cell gets a group, or a group a quota */
 volatile __u64 no_cell; /* switches of groups whose number is past the array's end */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -124,7 +125,6 @@ static __always_inline void claim(struct cell *c, struct task_group___recorder *
 	if (id > highest)
 		highest = id;
 	__sync_lock_test_and_set(&c->serial, serial);
-	generation++;
 }
 
 /* The groups above, whose quotas hold it back and which may have no thread. */
@@ -145,29 +145,35 @@ static __noinline int claim_parents(struct task_group___recorder *tg)
 	return 0;
 }
 
-/* The cell of the group that p is scheduled in. An autogroup stands for the root. */
-static __always_inline struct cell *cell_of(struct task_struct *p, __u32 *number)
+/* The number of a group's cell. An autogroup stands for the root, and cell 0 for the groups for which there is none. */
+static __noinline __u32 group_number(struct task_group___recorder *tg)
 {
-	struct task_group___recorder *tg = (void *)p->sched_task_group;
-	__u32 id = tg->css.id;
+	__u32 id = BPF_CORE_READ(tg, css.id);
 	struct cell *c;
 
-	*number = id;
-	if (!id) {
-		*number = ROOT_CELL;
-		return cell_at(ROOT_CELL);
-	}
+	if (!id)
+		return ROOT_CELL;
 	c = cell_at(id);
 	if (!c) {
 		no_cell++;
-		*number = 0;
-		return cell_at(0);
+		return 0;
 	}
-	if (c->serial != tg->css.serial_nr) {
+	if (c->serial != BPF_CORE_READ(tg, css.serial_nr)) {
 		claim(c, tg, id);
 		claim_parents(tg);
 	}
-	return c;
+	return id;
+}
+
+/* That of the group that p is scheduled in. */
+static __always_inline __u32 cell_number(struct task_struct *p)
+{
+	return group_number((void *)readable(p)->sched_task_group);
+}
+
+static __always_inline struct cell *cell_of(struct task_struct *p)
+{
+	return cell_at(cell_number(p));
 }
 
 #define count(field, n) __sync_fetch_and_add(&(field), n)

@@ -18,27 +18,26 @@ type group struct {
 }
 
 const (
-	serialTaken  = ^uint64(0)
-	noQuota      = ^uint64(0)
-	longWaits    = 1024 // of waits.h
-	maxVictims   = 64   // of recorder.bpf.c
-	labelReclaim = 2    // of waits.h
-	rootCell     = 1    // of cells.h
-	// activeNS is 2% of a second: a thread that ran for less is not counted.
-	activeNS = 20_000_000
+	serialTaken = ^uint64(0)
+	noQuota     = ^uint64(0)
+	longWaits   = 1024 // of account.h
+	maxVictims  = 64   // of recorder.bpf.c
+	rootCell    = 1    // of cells.h
 )
 
 // Read fills s with what happened since the last read, or since Load.
 func (r *Recorder) Read(s *Sample) error {
 	s.Groups, s.Long, s.Victims = s.Groups[:0], s.Long[:0], s.Victims[:0]
-	if _, err := r.sample.Run(&ebpf.RunOptions{}); err != nil {
-		return fmt.Errorf("reading the quotas of the task groups: %w", err)
-	}
 	r.ticks++
+	if err := r.vars.tick.Set(r.ticks); err != nil {
+		return fmt.Errorf("counting the reads: %w", err)
+	}
+	if _, err := r.sample.Run(&ebpf.RunOptions{}); err != nil {
+		return fmt.Errorf("reading the threads and the quotas of their groups: %w", err)
+	}
 	var highest, head, victims uint32
 	var overflown uint64
 	err := errors.Join(
-		r.vars.tick.Set(r.ticks),
 		r.vars.highest.Get(&highest),
 		r.vars.longHead.Get(&head),
 		r.vars.victimCount.Get(&victims),
@@ -47,8 +46,7 @@ func (r *Recorder) Read(s *Sample) error {
 		r.vars.kernelRequestNS.Get(&r.kernel[1].now),
 	)
 	n := min(int(highest)+1, len(r.raw))
-	err = errors.Join(err, readAt(r.slots, 0, r.before), readAt(r.cells, 0, r.raw[:n]), readAt(r.slots, 0, r.after))
-	if err != nil {
+	if err = errors.Join(err, readAt(r.cells, 0, r.raw[:n])); err != nil {
 		return fmt.Errorf("reading the recorder's tables: %w", err)
 	}
 	s.Start = r.at
@@ -56,9 +54,8 @@ func (r *Recorder) Read(s *Sample) error {
 		return err
 	}
 	s.Overflown, r.overflown = overflown-r.overflown, overflown
-	open, whole := r.running(s.End)
 	for i := range n {
-		if d, ok := r.delta(uint32(i), open[uint32(i)], whole[uint32(i)]); ok {
+		if d, ok := r.delta(uint32(i)); ok {
 			s.Groups = append(s.Groups, d)
 		}
 	}
@@ -75,35 +72,10 @@ func readAt[T any](m *ebpf.Memory, first int, into []T) error {
 	return err
 }
 
-// running gives, by cell and state, the time of the threads that are on a CPU
-// now: it is in no cell until they are switched out. A CPU that switched since
-// sample_groups looked at it is left out: its time is in the cell now or at the
-// next read. whole counts the threads that ran all the time since the last read.
-func (r *Recorder) running(now time.Duration) (open map[uint32][2]uint64, whole map[uint32]uint64) {
-	open, whole = map[uint32][2]uint64{}, map[uint32]uint64{}
-	for i, slot := range r.before {
-		begin := int64(slot.Since) + slot.Offset
-		if slot != r.after[i] || slot.Since == 0 || slot.Cell == 0 || slot.Sampled != slot.Arrived || slot.Offset == 0 || begin > int64(now) {
-			continue
-		}
-		ns, which := uint64(int64(now)-begin), 0
-		if slot.Labels&labelReclaim != 0 {
-			which = 1
-		}
-		sum := open[slot.Cell]
-		sum[which] += ns
-		open[slot.Cell] = sum
-		if begin <= int64(r.at) && int64(now-r.at) >= activeNS {
-			whole[slot.Cell]++
-		}
-	}
-	return open, whole
-}
-
 // delta is what a cell's group did since the last read; ok is false if nothing.
-// What was counted too early, because it was still running, is not taken back: the
-// next reads give less until the cell has caught up.
-func (r *Recorder) delta(i uint32, open [2]uint64, whole uint64) (d Delta, ok bool) {
+// What was counted too early is not taken back: the next reads give less until the
+// cell has caught up.
+func (r *Recorder) delta(i uint32) (d Delta, ok bool) {
 	c, g := &r.raw[i], &r.groups[i]
 	if c.Serial == serialTaken || c.Serial == 0 && i != 0 {
 		return d, false
@@ -116,7 +88,7 @@ func (r *Recorder) delta(i uint32, open [2]uint64, whole uint64) (d Delta, ok bo
 		*g = group{serial: c.Serial}
 		g.last.Periods, g.last.ThrottledPeriods, g.last.ThrottledNs = c.FirstPeriods, c.FirstThrottledPeriods, c.FirstThrottledNs
 	}
-	d = Delta{Cgroup: c.Cgroup, Threads: whole}
+	d = Delta{Cgroup: c.Cgroup}
 	add := func(to *uint64, now uint64, last *uint64) {
 		if now > *last {
 			*to += now - *last
@@ -126,14 +98,7 @@ func (r *Recorder) delta(i uint32, open [2]uint64, whole uint64) (d Delta, ok bo
 	}
 	l := &g.last
 	for st := range d.NS {
-		now := c.Ns[st]
-		switch st {
-		case OnCPU:
-			now += open[0]
-		case Reclaim:
-			now += open[1]
-		}
-		add(&d.NS[st], now, &l.Ns[st])
+		add(&d.NS[st], c.Ns[st], &l.Ns[st])
 	}
 	add(&d.Switches, c.Switches, &l.Switches)
 	add(&d.Threads, c.Threads, &l.Threads)
@@ -160,19 +125,19 @@ func (r *Recorder) delta(i uint32, open [2]uint64, whole uint64) (d Delta, ok bo
 	return d, ok
 }
 
-// offset turns the scheduler's clock into CLOCK_MONOTONIC: that of any CPU, they
-// run together.
-func (r *Recorder) offset() int64 {
-	for _, slot := range r.after {
-		if slot.Since != 0 && slot.Offset != 0 {
-			return slot.Offset
-		}
+// offset turns the scheduler's clock into CLOCK_MONOTONIC.
+func (r *Recorder) offset() (ns int64, err error) {
+	if err := r.vars.clockOffset.Get(&ns); err != nil {
+		return 0, fmt.Errorf("reading the clock: %w", err)
 	}
-	return 0
+	return -ns, nil
 }
 
 func (r *Recorder) readLong(s *Sample, head uint32) error {
-	offset := r.offset()
+	offset, err := r.offset()
+	if err != nil {
+		return err
+	}
 	for ; r.longTail != head; r.longTail++ {
 		var w [1]recorderLongWait
 		if err := readAt(r.long, int(r.longTail%longWaits), w[:]); err != nil {
@@ -214,9 +179,9 @@ func (r *Recorder) readVictims(s *Sample, count uint32) error {
 
 // Open lists the recorded waits that last: they are in no bucket before they end.
 func (r *Recorder) Open() ([]Wait, error) {
-	offset := r.offset()
-	if err := r.vars.clockOffset.Set(-offset); err != nil {
-		return nil, fmt.Errorf("setting the clock: %w", err)
+	offset, err := r.offset()
+	if err != nil {
+		return nil, err
 	}
 	b, err := probe.Iterate(r.all.Programs[recorderProgOpenWaits])
 	if err != nil {

@@ -7,47 +7,25 @@
  * time, so it must cost next to nothing: one program on sched_switch, nothing on
  * wakeups where the kernel allows, nothing to user space an event.
  *
- * What costs are lines and pages of memory that nobody has used for a while. So
- * nothing is looked up when a thread gets a CPU; all is done when it gives it up,
- * with what the kernel has just used itself and one place of its own (waits.h),
- * where short times add up. Once a second they go to the group's cell.
+ * What the kernel counts itself, time on CPUs and waits for them, is read once a
+ * second of the threads that had a CPU (account.h). The program on sched_switch
+ * sees to the rest: waits for I/O, memory and kernel locks, and throttling.
  *
  * Times are on the scheduler's clock (rq->clock), which is at hand. User space
- * turns it into CLOCK_MONOTONIC with cpu_slot.offset.
+ * turns it into CLOCK_MONOTONIC with clock_offset.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "cells.h"
-#include "waits.h"
+#include "account.h"
 #include "throttle.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-volatile __u32 tick; /* user space counts its reads */
-
-/* Who runs on a CPU, for the time that is in no cell yet. */
-struct cpu_slot {
-	__u64 since;   /* its time until then is counted; 0: not known yet */
-	__s64 offset;  /* CLOCK_MONOTONIC minus the scheduler's clock, once a tick */
-	__u64 task;    /* 0: idle */
-	__u64 arrived; /* when it got the CPU */
-	__u64 queued;  /* when it was last queued for it; 0: it was not */
-	__u32 labels;  /* LABEL_* of the thread: with LABEL_RECLAIM its time is REC_RECLAIM */
-	__u32 tick;
-	__u64 sampled; /* arrived of the thread whose cell the next is */
-	__u32 cell;    /* by sample_slot; 0: none */
-	__u32 pad;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* user space sets it to the CPUs */
-	__type(key, __u32);
-	__type(value, struct cpu_slot);
-} cpu_slots SEC(".maps");
+volatile __u32 tick;        /* user space counts its reads */
+const volatile __u64 began = 0; /* CLOCK_MONOTONIC when this was loaded */
 
 struct victim {
 	__u64 cgroup;
@@ -70,256 +48,206 @@ struct {
 volatile __u32 victim_count;
 
 /* A thread that was active for less is not worth counting: 2% of a second. */
-#define ACTIVE_US 20000
-#define COUNTED 0xffff
-
-#define PF_MEMALLOC 0x00000800 /* include/linux/sched.h: it is set while a thread reclaims */
-
-static __always_inline __u64 run_delay_of(struct task_struct *p)
-{
-	return ((struct task_struct___recorder *)p)->sched_info.run_delay;
-}
-
-static __always_inline __u64 last_queued_of(struct task_struct *p)
-{
-	return ((struct task_struct___recorder *)p)->sched_info.last_queued;
-}
-
-/* The kernel's own mark of a thread that waits for memory, for its pressure stall information. */
-static __always_inline bool in_memstall(struct task_struct *p)
-{
-	struct task_struct___recorder *r = (void *)p;
-
-	return bpf_core_field_exists(r->in_memstall) && BPF_CORE_READ_BITFIELD(r, in_memstall);
-}
-
-static __noinline void remember_wait(struct task_struct *p, struct waiter *w, __u64 now)
-{
-	struct thread_state *s;
-
-	s = bpf_task_storage_get(&queued_threads, p, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!s)
-		return;
-	begin_wait(p, s, now, true);
-	w->may_throttle = s->may_throttle;
-}
-
-/* The throttled part of a wait that may have one. */
-static __always_inline __u64 throttled_of(struct task_struct *p, __u64 now, __u64 wait, bool fresh)
-{
-	struct thread_state *s = bpf_task_storage_get(&queued_threads, p, 0, 0);
-	__u64 throttled = s ? throttled_part(p, s, now, fresh) : 0;
-
-	return throttled > wait ? wait : throttled;
-}
+#define ACTIVE_NS 20000000
 
 /*
- * The same when p gives up the CPU that it waited for. Its queue was not throttled
- * meanwhile, it ran; that on the PELT clock is scaled by the time until now.
+ * What a thread waits for that blocks, by its own flags, which it takes back when it
+ * runs again; 0: something else. in_memstall is there with CONFIG_PSI.
  */
-static __always_inline __u64 throttled_before(struct task_struct *p, __u64 arrived, __u64 now, __u64 wait)
+static __always_inline __u32 waits_for(struct task_struct *readable)
 {
-	bool pelt = !bpf_core_field_exists(p->se.cfs_rq->throttled_clock_self);
+	struct task_struct___recorder *r = (void *)readable;
 
-	return throttled_of(p, pelt ? now : arrived, wait, pelt);
+	if (bpf_core_field_exists(r->in_memstall) && BPF_CORE_READ_BITFIELD(r, in_memstall))
+		return REC_RECLAIM;
+	return BPF_CORE_READ_BITFIELD(readable, in_iowait) ? REC_IO : 0;
 }
 
-/* When it has moved, or a group has come or its quota has: whose cell its time is. */
-static __noinline void find_cell(struct waiter *w, struct task_struct *p)
+/* This CPU's clock, of a thread that is queued or runs here. */
+static __always_inline __u64 clock_of(struct task_struct *p)
 {
-	__u16 now = generation;
-	__u32 number;
-	struct cell *c = cell_of(p, &number);
-
-	flush_place(w);
-	w->generation = now;
-	w->group = (__u64)p->sched_task_group;
-	w->cell = number;
-	w->limited = c && c->limited;
+	return readable(p)->se.cfs_rq->rq->clock;
 }
 
-/* A wait that is over, other than for a CPU, and what of that one was throttled. */
-static __always_inline __u64 end_wait(struct cell *c, struct waiter *w, struct task_struct *p, __u64 arrived, __u64 now, __u64 wait)
+/* A thread that was there before begins with what it has done since it is known. */
+static __noinline struct account *new_account(struct task_struct *p)
 {
-	__u64 woken = arrived - wait, throttled = 0;
+	struct account first = {.task = (__u64)p, .kernel = !!(readable(p)->flags & PF_KTHREAD)};
+	__u32 pid = readable(p)->pid;
 
-	if (w->blocked) {
-		add_wait(c, w->blocked, w->blocked_since, woken);
-		w->blocked = 0;
+	if (readable(p)->start_time < began)
+		counts_of(p, &first.done);
+	bpf_map_update_elem(&accounts, &pid, &first, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&accounts, &pid);
+}
+
+static __always_inline struct account *account_for(struct task_struct *p)
+{
+	return account_of(p) ?: new_account(p);
+}
+
+/* A wait begins that the kernel does not tell from others; REC_RUN_QUEUE: it may be throttled. */
+static __noinline int begin_waiting(struct task_struct *p, __u32 state)
+{
+	struct account *a = account_for(p);
+	__u64 now = clock_of(p);
+
+	/* Of a thread that reclaims all is counted when it is done. */
+	if (!a || (a->reclaim_since && state != REC_RUN_QUEUE))
+		return 0;
+	if (state == REC_RUN_QUEUE) {
+		begin_wait(p, &a->wait, now, true);
+		if (!a->wait.may_throttle)
+			return 0;
+		if (!a->waits)
+			count(throttled_threads, 1);
+	} else {
+		a->wait.since = now;
+		a->wait.state = state;
 	}
-	if (w->may_throttle) {
-		throttled = throttled_before(p, arrived, now, wait);
-		add_wait(c, REC_THROTTLED, woken, woken + throttled);
-		w->may_throttle = 0;
-	}
-	return throttled;
+	a->wait_delay = more_of(p)->sched_info.run_delay;
+	a->waits = true;
+	return 0;
 }
 
-/* Counts a thread once a second when it was active for ACTIVE_US in it. */
-static __always_inline void count_active(struct waiter *w, __u64 us)
+/* It has ended: p was woken at that time, or got a CPU at that time. */
+static __noinline int end_waiting(struct task_struct *p, __u64 end)
+{
+	struct account *a = account_of(p);
+	struct cell *c = cell_of(p);
+	__u64 since, took;
+
+	if (!a || !c || !a->waits)
+		return 0;
+	a->waits = false;
+	since = a->wait.since;
+	if (a->wait.state == REC_RUN_QUEUE) {
+		/*
+		 * Its queue was not throttled since, p ran. That on the PELT clock is scaled
+		 * by the time until now.
+		 */
+		bool pelt = !bpf_core_field_exists(p->se.cfs_rq->throttled_clock_self);
+
+		count(throttled_threads, -1);
+		if ((__s64)(end - since) <= 0)
+			return 0;
+		took = throttled_part(p, &a->wait, pelt ? clock_of(p) : end, pelt);
+		took = took < end - since ? took : end - since;
+		add_wait(c, REC_THROTTLED, since, since + took);
+		count(a->throttled, took);
+	} else if ((__s64)(end - since) > 0) {
+		add_wait(c, a->wait.state, since, end);
+		count(a->waited, end - since);
+	}
+	return 0;
+}
+
+/* Seen for the first time, or for the first time in this group. */
+static __noinline int find_group(struct task_struct *p, struct mark *m)
 {
 	struct cell *c;
 
-	if (w->tick != (__u16)tick) {
-		w->tick = tick;
-		w->active = 0;
-	}
-	if (w->active == COUNTED)
-		return;
-	if (w->active + us < ACTIVE_US) {
-		w->active += us;
-		return;
-	}
-	w->active = COUNTED;
-	c = cell_at(w->cell);
-	if (c)
-		count(c->threads, 1);
+	m->known = true;
+	c = cell_of(p);
+	m->limited = c && c->limited && !(readable(p)->flags & PF_KTHREAD);
+	return 0;
 }
 
-/* What does it wait for, now that it has no CPU? */
-static __always_inline void begin_next(struct task_struct *prev, struct waiter *w, __u32 labels, bool runnable, __u64 now)
+/* It ends, and the reader will find it gone. */
+static __noinline int forget(struct task_struct *p)
 {
-	bool iowait, memstall;
+	struct account *a = account_for(p);
+	__u32 pid = readable(p)->pid;
+	struct mark *m = mark_at(pid);
 
-	if (runnable) {
-		/* Only what may be throttled is remembered: see throttle.h. */
-		if (w->limited && (!bpf_core_field_exists(prev->throttled) || prev->throttled))
-			remember_wait(prev, w, now);
-		return;
-	}
-	iowait = BPF_CORE_READ_BITFIELD(prev, in_iowait);
-	memstall = in_memstall(prev);
-	if (!iowait && !memstall && !labels)
-		return;
-	w->blocked_since = now;
-	w->blocked = memstall || labels & LABEL_RECLAIM ? REC_RECLAIM : iowait ? REC_IO : REC_KERNEL_LOCK;
-}
-
-static __always_inline void add_run(struct cell *c, __u32 labels, __u64 ns)
-{
-	count(c->ns[labels & LABEL_RECLAIM ? REC_RECLAIM : REC_ON_CPU], ns);
-}
-
-/* The place of a thread that it has not had, or not lately: what was before is not known. */
-static __noinline void take_place(struct waiter *w, struct task_struct *p, struct cpu_slot *slot)
-{
-	__u64 arrived = slot->arrived, queued = slot->queued;
-
-	flush_place(w);
-	__builtin_memset(w, 0, sizeof(*w));
-	w->task = (__u64)p;
-	w->run_delay = run_delay_of(p);
-	if (queued && queued < arrived)
-		w->run_delay -= arrived - queued;
-}
-
-/* What is not short, or not only a run and a wait for the CPU, goes to the cell at once. */
-static __noinline void add_long(struct waiter *w, struct task_struct *p, struct cpu_slot *slot, __u64 wait, __u64 now)
-{
-	__u64 arrived = slot->arrived, throttled;
-	struct cell *c = cell_at(w->cell);
-
-	if (!c)
-		return;
-	throttled = end_wait(c, w, p, arrived, now, wait);
-	add_wait(c, REC_RUN_QUEUE, arrived - wait + throttled, arrived);
-	if (slot->since < now)
-		add_run(c, slot->labels, now - slot->since);
-	count(c->switches, 1);
-}
-
-/* It ends: another thread may get its address. */
-static __noinline void forget(struct waiter *w)
-{
-	flush_place(w);
-	w->task = 0;
-}
-
-/*
- * A thread of user space gives up its CPU: that it waited for it, that it ran, and
- * what comes next. What seldom happens is in functions of its own: code that is
- * not run is not to be between what is.
- */
-static __always_inline void leave(struct cpu_slot *slot, struct task_struct *p, bool runnable, __u64 ran, __u64 now)
-{
-	__u64 delay = run_delay_of(p), arrived = slot->arrived, wait;
-	__u32 labels = slot->labels, state = p->__state;
-	struct waiter *w = place_of(p);
-
-	if (!w)
-		return;
-	if (w->task != (__u64)p)
-		take_place(w, p, slot);
-	if (w->group != (__u64)p->sched_task_group || w->generation != (__u16)generation)
-		find_cell(w, p);
-	if (!w->cell)
+	if (m && m->pid == pid)
+		m->pid = 0;
+	if (!a) {
 		no_cell++;
-	wait = delay - w->run_delay;
-	if ((__s64)wait < 0)
-		wait = 0;
-	w->run_delay = delay;
-	count_active(w, (now - (w->blocked ? w->blocked_since : arrived - wait)) / 1024);
-	if (!(labels & LABEL_UNLOCKED))
-		labels |= w->labels & LABEL_LOCK;
-	labels &= LABEL_LOCK | LABEL_RECLAIM;
-	w->labels = labels;
-	if (w->blocked || w->may_throttle || labels || wait + ran >= SHORT_NS)
-		add_long(w, p, slot, wait, now);
-	else
-		add_short(w, place_number(p), ran, wait);
-	if (state & TASK_DEAD)
-		forget(w);
-	else
-		begin_next(p, w, labels, runnable, now);
-}
-
-static __noinline void leave_kernel(struct cpu_slot *slot, struct task_struct *p, __u64 ran)
-{
-	__u32 number;
-	struct cell *c = cell_of(p, &number);
-
-	if (c) {
-		add_run(c, slot->labels, ran);
-		count(c->switches, 1);
+		return 0;
 	}
+	if (a->waits && a->wait.state == REC_RUN_QUEUE)
+		count(throttled_threads, -1);
+	a->waits = false;
+	counts_of(p, &a->end);
+	a->cell = cell_number(p);
+	__sync_lock_test_and_set(&a->task, 0);
+	put_on_list(pid);
+	return 0;
 }
+
+/* Preempted, throttled, or for the first time on a CPU since it was throttled. */
+static __noinline int leave_limited(struct task_struct *p, bool runnable)
+{
+	struct mark *m = mark_of(p);
+
+	if (!m)
+		return 0;
+	if (m->waiting) {
+		end_waiting(p, more_of(p)->sched_info.last_arrival);
+		m->waiting = false;
+	}
+	if (!runnable)
+		return 0;
+	if (!m->known)
+		find_group(p, m);
+	/* Only what may be throttled is remembered: see throttle.h. */
+	if (m->limited && (!bpf_core_field_exists(p->throttled) || readable(p)->throttled)) {
+		begin_waiting(p, REC_RUN_QUEUE);
+		m->waiting = true;
+	}
+	return 0;
+}
+
+/* The log of this CPU is full: the thread goes on the list, once. */
+static __noinline int list_thread(struct task_struct *p)
+{
+	struct mark *m = mark_of(p);
+
+	if (!m || m->listed)
+		return 0;
+	if (account_for(p) && put_on_list(readable(p)->pid))
+		m->listed = true;
+	else
+		no_cell++;
+	return 0;
+}
+
+#define PF_IDLE 0x00000002 /* include/linux/sched.h */
 
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	__u64 now = prev->se.cfs_rq->rq->clock;
-	__u32 cpu = bpf_get_smp_processor_id(), labels = 0;
-	struct cpu_slot *slot = bpf_map_lookup_elem(&cpu_slots, &cpu);
-	struct waiter *w;
+	struct task_struct *r = readable(prev);
+	__u32 cpu = bpf_get_smp_processor_id(), flags = r->flags, state = r->__state, i;
+	struct slot *slot = bpf_map_lookup_elem(&slots, &cpu);
+	bool runnable = preempt || !state;
+	__u64 *entry;
 
 	if (!slot)
 		return 0;
-	if (slot->task == (__u64)prev) {
-		__u64 ran = slot->since < now ? now - slot->since : 0;
-
-		if (prev->flags & PF_KTHREAD)
-			leave_kernel(slot, prev, ran);
-		else
-			leave(slot, prev, preempt || !prev->__state, ran, now);
-		if (slot->tick != tick) {
-			slot->tick = tick;
-			slot->offset = bpf_ktime_get_ns() - now;
+	slot->task = (__u64)next;
+	if (!(flags & PF_IDLE)) {
+		if (slot->head - slot->tail < LOGGED) {
+			i = cpu * LOGGED + slot->head % LOGGED;
+			entry = bpf_map_lookup_elem(&logs, &i);
+			if (entry)
+				*entry = (__u64)prev;
+			slot->head++;
+		} else {
+			list_thread(prev);
+		}
+		if (state & TASK_DEAD) {
+			forget(prev);
+		} else if (!(flags & PF_KTHREAD)) {
+			if (throttled_threads || (runnable && (!bpf_core_field_exists(r->throttled) || r->throttled)))
+				leave_limited(prev, runnable);
+			if (!runnable && waits_for(r))
+				begin_waiting(prev, waits_for(r));
 		}
 	}
-	slot->since = now;
-	slot->arrived = now;
-	slot->task = 0;
-	if (next->pid) {
-		slot->task = (__u64)next;
-		slot->queued = last_queued_of(next);
-		w = place_of(next);
-		if (w) {
-			w->near = 1; /* brings the line here, and does not wait for it */
-			if (next->flags & PF_MEMALLOC && w->task == (__u64)next)
-				labels = w->labels & LABEL_RECLAIM;
-		}
-	}
-	slot->labels = labels;
+	if (waits_for(readable(next)))
+		end_waiting(next, more_of(next)->sched_info.last_queued);
 	return 0;
 }
 
@@ -330,13 +258,20 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
  */
 static __always_inline void woken(struct task_struct *p)
 {
-	struct waiter *w;
+	struct mark *m;
 
-	if (p->flags & PF_KTHREAD)
+	if (readable(p)->flags & PF_KTHREAD)
 		return;
-	w = known(p);
-	if (w && w->limited)
-		remember_wait(p, w, p->se.cfs_rq->rq->clock);
+	m = mark_of(p);
+	if (!m)
+		return;
+	if (!m->known)
+		find_group(p, m);
+	if (!m->limited)
+		return;
+	end_waiting(p, clock_of(p));
+	begin_waiting(p, REC_RUN_QUEUE);
+	m->waiting = true;
 }
 
 SEC("tp_btf/sched_wakeup")
@@ -353,92 +288,147 @@ int BPF_PROG(on_wakeup_new, struct task_struct *p)
 	return 0;
 }
 
+/* A process is moved. Only its leader is named: of others the reader tells whether they are limited. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *p)
+{
+	struct mark *m = mark_of(p);
+
+	if (m)
+		m->known = false;
+	return 0;
+}
+
 /* The slot of this CPU, where the current thread runs. */
-static __always_inline struct cpu_slot *own_slot(void)
+static __always_inline struct slot *own_slot(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	return bpf_map_lookup_elem(&cpu_slots, &cpu);
+	return bpf_map_lookup_elem(&slots, &cpu);
 }
 
 SEC("tp_btf/contention_begin")
 int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
 {
-	struct cpu_slot *slot;
+	struct task_struct *p = bpf_get_current_task_btf();
+	struct slot *slot = own_slot();
+	struct account *a;
 
-	if (flags & LCB_F_SPIN)
+	if (!slot)
 		return 0;
-	slot = own_slot();
-	if (slot)
-		slot->labels |= LABEL_LOCK;
+	slot->spins = flags & LCB_F_SPIN;
+	if (flags & LCB_F_SPIN || readable(p)->flags & PF_KTHREAD)
+		return 0;
+	a = account_for(p);
+	if (!a)
+		return 0;
+	a->lock_since = bpf_ktime_get_ns();
+	a->lock_delay = more_of(p)->sched_info.run_delay;
 	return 0;
 }
 
+/* Whoever spins stays on its CPU; else it has slept meanwhile, all but for waits for a CPU. */
 SEC("tp_btf/contention_end")
 int BPF_PROG(on_contention_end)
 {
-	struct cpu_slot *slot = own_slot();
+	struct task_struct *p = bpf_get_current_task_btf();
+	struct slot *slot = own_slot();
+	__u64 now, took, since;
+	struct account *a;
+	struct cell *c;
 
-	if (slot)
-		slot->labels = (slot->labels & ~LABEL_LOCK) | LABEL_UNLOCKED;
+	if (!slot)
+		return 0;
+	if (slot->spins) {
+		slot->spins = 0;
+		return 0;
+	}
+	a = account_of(p);
+	if (!a || !a->lock_since)
+		return 0;
+	since = a->lock_since;
+	a->lock_since = 0;
+	if (a->reclaim_since)
+		return 0;
+	now = bpf_ktime_get_ns();
+	took = now - since - (more_of(p)->sched_info.run_delay - a->lock_delay);
+	c = cell_of(p);
+	if (!c || (__s64)took <= 0)
+		return 0;
+	now += clock_offset;
+	add_wait(c, REC_KERNEL_LOCK, now - took, now);
+	count(a->waited, took);
 	return 0;
 }
 
-static __always_inline struct cell *current_cell(void)
+static __always_inline int begin_reclaim(void)
 {
 	struct task_struct *p = bpf_get_current_task_btf();
-	__u32 number;
+	struct account *a;
+	struct cell *c;
 
-	return p->flags & PF_KTHREAD ? 0 : cell_of(p, &number);
+	if (readable(p)->flags & PF_KTHREAD)
+		return 0;
+	c = cell_of(p);
+	a = account_for(p);
+	if (!c || !a)
+		return 0;
+	count(c->reclaims, 1);
+	a->reclaim_runtime = more_of(p)->se.sum_exec_runtime;
+	a->reclaim_delay = more_of(p)->sched_info.run_delay;
+	a->reclaim_since = bpf_ktime_get_ns();
+	return 0;
 }
 
-static __always_inline void set_reclaim(bool begins)
+/*
+ * On a CPU and off, but for waits for one. The kernel bills time by its tick: of what
+ * is taken off the time on CPUs for it only the sum over many is right.
+ */
+static __always_inline int end_reclaim(void)
 {
-	struct cpu_slot *slot = own_slot();
-	struct cell *c = current_cell();
-	__u64 now;
+	struct task_struct *p = bpf_get_current_task_btf();
+	struct account *a = account_of(p);
+	__u64 now, took, since;
+	struct cell *c;
 
-	if (!c || !slot)
-		return;
-	now = bpf_ktime_get_ns() - slot->offset;
-	if (slot->since && slot->since < now) {
-		add_run(c, slot->labels, now - slot->since);
-		slot->since = now;
-	}
-	if (begins) {
-		count(c->reclaims, 1);
-		slot->labels |= LABEL_RECLAIM;
-	} else {
-		slot->labels &= ~LABEL_RECLAIM;
-	}
+	if (!a || !a->reclaim_since)
+		return 0;
+	since = a->reclaim_since;
+	a->reclaim_since = 0;
+	now = bpf_ktime_get_ns();
+	took = now - since - (more_of(p)->sched_info.run_delay - a->reclaim_delay);
+	c = cell_of(p);
+	if (!c || (__s64)took <= 0)
+		return 0;
+	now += clock_offset;
+	add_wait(c, REC_RECLAIM, now - took, now);
+	count(a->waited, took);
+	count(a->done.runtime, more_of(p)->se.sum_exec_runtime - a->reclaim_runtime);
+	return 0;
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
 int BPF_PROG(on_direct_reclaim)
 {
-	set_reclaim(true);
-	return 0;
+	return begin_reclaim();
 }
 
 SEC("tp_btf/mm_vmscan_direct_reclaim_end")
 int BPF_PROG(on_direct_reclaim_end)
 {
-	set_reclaim(false);
-	return 0;
+	return end_reclaim();
 }
 
 SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
 int BPF_PROG(on_memcg_reclaim)
 {
-	set_reclaim(true);
-	return 0;
+	return begin_reclaim();
 }
 
 SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
 int BPF_PROG(on_memcg_reclaim_end)
 {
-	set_reclaim(false);
-	return 0;
+	return end_reclaim();
 }
 
 /*
@@ -474,8 +464,10 @@ int BPF_PROG(on_block_request, struct bio *bio)
 	__u64 key = (__u64)bio;
 
 	if (!(p->flags & PF_KTHREAD)) {
-		struct cell *c = cell_of(p, &io.cell);
+		struct cell *c;
 
+		io.cell = cell_number(p);
+		c = cell_at(io.cell);
 		if (!c)
 			return 0;
 		io.serial = c->serial;
@@ -569,11 +561,11 @@ int BPF_PROG(on_exit, struct task_struct *p)
 {
 	struct victim *v;
 	struct cell *c;
-	__u32 number, nth, i;
+	__u32 nth, i;
 
 	if (p->pid != p->tgid || !((struct task_struct___recorder *)p)->signal->oom_mm)
 		return 0;
-	c = cell_of(p, &number);
+	c = cell_of(p);
 	if (!c)
 		return 0;
 	count(c->ooms, 1);
@@ -630,51 +622,168 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 	}
 	above = cell_at(c->above); /* of which this is known, of this second or the last */
 	limited = limited || (c->above && above && above->limited);
-	if (c->limited != limited) {
-		c->limited = limited;
-		generation++;
-	}
+	c->limited = limited;
 	return 0;
 }
 
-/* The cell of the thread that runs on a CPU. While it does, its task and its group are there. */
-static long sample_slot(void *map, __u32 *cpu, struct cpu_slot *slot, void *ctx)
+/* Reads what the kernel has counted for a live thread; its memory may be another's by then. */
+static __always_inline bool read_counts(struct task_struct___recorder *r, __u32 pid, struct counts *n)
 {
-	struct task_struct *p = (void *)slot->task;
-	__u64 arrived = slot->arrived, serial;
-	struct task_group___recorder *tg;
+	n->runtime = BPF_CORE_READ(r, se.sum_exec_runtime);
+	n->run_delay = BPF_CORE_READ(r, sched_info.run_delay);
+	n->runs = BPF_CORE_READ(r, sched_info.pcount);
+	return BPF_CORE_READ(r, pid) == pid;
+}
+
+/*
+ * What a thread did since it was last read goes to the cell of the group that it is
+ * in now; p is none when it has ended. A part that is negative takes back what was counted too early.
+ */
+static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid)
+{
+	__u64 ran, runs, waited, other, throttled;
+	struct counts n = a->end;
+	struct mark *m = mark_at(pid);
 	struct cell *c;
-	__u32 id;
 
-	slot->cell = 0;
-	if (!p)
-		return 0;
-	tg = (void *)BPF_CORE_READ(p, sched_task_group);
-	id = BPF_CORE_READ(tg, css.id);
-	serial = BPF_CORE_READ(tg, css.serial_nr);
-	c = cell_at(id ?: ROOT_CELL);
-	if (!c || slot->task != (__u64)p || slot->arrived != arrived)
-		return 0;
-	if (id && c->serial != serial) {
-		claim(c, tg, id);
-		claim_parents(tg);
+	if (m && m->pid != pid)
+		m = 0;
+	if (m)
+		m->listed = false;
+	c = cell_at(a->cell);
+	if (p) {
+		struct task_group___recorder *tg = (void *)BPF_CORE_READ(p, sched_task_group);
+
+		if (!c || c->group != (__u64)tg) {
+			a->cell = group_number(tg);
+			c = cell_at(a->cell);
+		}
+		if (!read_counts((void *)p, pid, &n))
+			return 0; /* it ends just now */
 	}
-	slot->sampled = arrived;
-	slot->cell = id ?: ROOT_CELL;
+	if (!c)
+		return 0;
+	if (p && m)
+		m->limited = c->limited && !a->kernel;
+	ran = n.runtime - a->done.runtime;
+	/* Of a wait that may be throttled nothing is known before it is over. */
+	if (a->waits && a->wait.state == REC_RUN_QUEUE && n.run_delay > a->wait_delay)
+		n.run_delay = a->wait_delay;
+	waited = n.run_delay - a->done.run_delay;
+	runs = n.runs - a->done.runs;
+	a->done.run_delay = n.run_delay;
+	a->done.runs = n.runs;
+	count(a->done.runtime, ran);
+	count(c->ns[REC_ON_CPU], ran);
+	count(c->switches, runs);
+	if (a->kernel)
+		return 0;
+	other = __sync_lock_test_and_set(&a->waited, 0);
+	throttled = a->throttled;
+	if (throttled) {
+		if ((__s64)waited < (__s64)throttled)
+			throttled = (__s64)waited > 0 ? waited : 0; /* the wait has just ended: the rest comes */
+		count(a->throttled, -throttled);
+		waited -= throttled;
+		other += throttled;
+	}
+	if ((__s64)waited > 0) {
+		__u64 now = bpf_ktime_get_ns() + clock_offset;
+
+		add_wait(c, REC_RUN_QUEUE, now - waited, now);
+	}
+	if ((__s64)(ran + waited + other) >= ACTIVE_NS)
+		count(c->threads, 1);
 	return 0;
 }
 
-static long flush_page(void *map, __u32 *page, __u64 *dirty, void *ctx)
+static __noinline int settle_thread(__u32 pid)
 {
-	if (!*dirty || !__sync_lock_test_and_set(dirty, 0))
-		return 0;
-	for (__u32 i = 0; i < PLACES_A_PAGE; i++) {
-		__u32 number = *page * PLACES_A_PAGE + i;
-		struct waiter *w = bpf_map_lookup_elem(&waiters, &number);
+	struct account *a = bpf_map_lookup_elem(&accounts, &pid);
+	struct task_struct *p;
 
-		if (w && w->short_runs)
-			flush_place(w);
+	if (!a)
+		return 0;
+	p = (void *)a->task;
+	settle(a, p, pid);
+	if (!p)
+		bpf_map_delete_elem(&accounts, &pid);
+	return 0;
+}
+
+/* The next thread of the list. */
+static long settle_listed(__u32 i, void *ctx)
+{
+	__u32 at = list_tail % LISTED, *pid;
+
+	if (list_tail == list_head)
+		return 1;
+	pid = bpf_map_lookup_elem(&list, &at);
+	if (!pid)
+		return 1;
+	list_tail++;
+	settle_thread(*pid);
+	return 0;
+}
+
+/*
+ * The account of a thread that was seen on a CPU. It may have ended, and its memory be
+ * anybody's: who has ended has an account, or had one. One thread's id may have become
+ * another's, by execve(2) of a thread that does not lead its process.
+ */
+static __noinline int settle_task(struct task_struct *p)
+{
+	struct task_struct___recorder *r = (void *)p;
+	struct account *a, first = {.task = (__u64)p};
+	__u32 pid = BPF_CORE_READ(r, pid);
+
+	if (!pid)
+		return 0;
+	a = bpf_map_lookup_elem(&accounts, &pid);
+	if (!a || (a->task && a->task != (__u64)p)) {
+		if (BPF_CORE_READ(r, __state) & TASK_DEAD || BPF_CORE_READ(r, usage.refs.counter) <= 0)
+			return 0;
+		first.kernel = !!(BPF_CORE_READ(r, flags) & PF_KTHREAD);
+		if (a || BPF_CORE_READ(r, start_time) < began)
+			read_counts(r, pid, &first.done);
+		bpf_map_update_elem(&accounts, &pid, &first, a ? BPF_ANY : BPF_NOEXIST);
 	}
+	return settle_thread(pid);
+}
+
+/* The next thread that gave up this CPU. */
+static long settle_logged(__u32 n, __u32 *cpu)
+{
+	struct slot *slot = bpf_map_lookup_elem(&slots, cpu);
+	struct seen *before;
+	__u64 *entry;
+	__u32 i;
+
+	if (!slot || slot->tail == slot->head)
+		return 1;
+	i = *cpu * LOGGED + slot->tail % LOGGED;
+	entry = bpf_map_lookup_elem(&logs, &i);
+	if (!entry)
+		return 1;
+	i = (*entry >> 6 ^ *entry >> 18) % SEEN;
+	before = bpf_map_lookup_elem(&seen, &i);
+	if (before && (before->task != *entry || before->tick != tick)) {
+		before->task = *entry;
+		before->tick = tick;
+		settle_task((void *)*entry);
+	}
+	slot->tail++;
+	return 0;
+}
+
+/* Those that gave up a CPU, and the one that has it now. */
+static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, void *ctx)
+{
+	__u32 number = *cpu;
+
+	bpf_loop(slot->head - slot->tail, settle_logged, &number, 0);
+	if (slot->task)
+		settle_task((void *)slot->task);
 	return 0;
 }
 
@@ -682,8 +791,9 @@ static long flush_page(void *map, __u32 *page, __u64 *dirty, void *ctx)
 SEC("syscall")
 int sample_groups(void *ctx)
 {
-	bpf_for_each_map_elem(&cpu_slots, sample_slot, 0, 0);
-	bpf_for_each_map_elem(&dirty_pages, flush_page, 0, 0);
+	clock_offset = clock_of(bpf_get_current_task_btf()) - bpf_ktime_get_ns();
+	bpf_for_each_map_elem(&slots, settle_cpu, 0, 0);
+	bpf_loop(list_head - list_tail, settle_listed, 0, 0);
 	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
 	return 0;
 }
@@ -694,29 +804,33 @@ int open_waits(struct bpf_iter__task *ctx)
 {
 	struct task_struct *p = ctx->task;
 	struct long_wait lasts = {};
-	struct waiter *w;
+	struct account *a;
 	struct cell *c;
 	__u64 now, queued;
-	__u32 number;
+	bool waits;
 
-	if (!p || p->flags & PF_KTHREAD || p->on_cpu || p->exit_state)
+	if (!p || readable(p)->flags & PF_KTHREAD || readable(p)->on_cpu || readable(p)->exit_state)
 		return 0;
-	c = cell_of(p, &number);
+	c = cell_of(p);
 	if (!c)
 		return 0;
-	w = known(p);
-	now = bpf_ktime_get_ns() + clock_offset; /* which user space sets before */
-	queued = last_queued_of(p);
+	a = account_of(p);
+	waits = a && a->waits;
+	now = bpf_ktime_get_ns() + clock_offset;
+	queued = more_of(p)->sched_info.last_queued;
 	lasts.cgroup = c->cgroup;
 	lasts.end = now;
 	if (queued && queued < now) {
 		lasts.state = REC_RUN_QUEUE;
 		lasts.begin = queued;
-		if (w && w->may_throttle && throttled_of(p, now, now - queued, false) > (now - queued) / 2)
+		if (waits && a->wait.state == REC_RUN_QUEUE && throttled_part(p, &a->wait, now, false) > (now - queued) / 2)
 			lasts.state = REC_THROTTLED;
-	} else if (!queued && w && w->blocked && w->blocked_since < now) {
-		lasts.state = w->blocked;
-		lasts.begin = w->blocked_since;
+	} else if (!queued && waits && a->wait.state != REC_RUN_QUEUE && a->wait.since < now) {
+		lasts.state = a->wait.state;
+		lasts.begin = a->wait.since;
+	} else if (!queued && a && a->lock_since) {
+		lasts.state = REC_KERNEL_LOCK;
+		lasts.begin = a->lock_since + clock_offset;
 	}
 	if (lasts.begin)
 		bpf_seq_write(ctx->meta->seq, &lasts, sizeof(lasts));

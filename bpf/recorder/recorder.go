@@ -16,16 +16,14 @@ type Recorder struct {
 	all   *ebpf.Collection
 	links probe.Links
 
-	cells, slots, long, victims *ebpf.Memory
-	sample                      *ebpf.Program
-	vars                        variables
+	cells, long, victims *ebpf.Memory
+	sample               *ebpf.Program
+	vars                 variables
 
 	ticks       uint32
 	at          time.Duration // of the last read
 	groups      []group       // by the number of the cell
 	raw         []recorderCell
-	before      []recorderCpuSlot
-	after       []recorderCpuSlot
 	longTail    uint32
 	victimsRead uint32
 	overflown   uint64
@@ -42,6 +40,7 @@ var tracepoints = map[string]string{
 	recorderProgOnSwitch:           "sched_switch",
 	recorderProgOnWakeup:           "sched_wakeup",
 	recorderProgOnWakeupNew:        "sched_wakeup_new",
+	recorderProgOnMove:             "cgroup_attach_task",
 	recorderProgOnContentionBegin:  "contention_begin",
 	recorderProgOnContentionEnd:    "contention_end",
 	recorderProgOnDirectReclaim:    "mm_vmscan_direct_reclaim_begin",
@@ -123,17 +122,25 @@ func Load(o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("counting the CPUs: %w", err)
 	}
 	spec.Maps[recorderMapCells].MaxEntries = uint32(o.MaxGroups)
-	spec.Maps[recorderMapCpuSlots].MaxEntries = uint32(cpus)
+	spec.Maps[recorderMapSlots].MaxEntries = uint32(cpus)
+	spec.Maps[recorderMapLogs].MaxEntries *= uint32(cpus)
+	at, err := probe.Monotonic()
+	if err != nil {
+		return nil, err
+	}
+	if err := spec.Variables[recorderVarBegan].Set(uint64(at)); err != nil {
+		return nil, fmt.Errorf("setting the recorder's start: %w", err)
+	}
 	probe.WithoutCasts(spec, kernel)
 	all, err := ebpf.NewCollection(spec)
 	if err != nil {
 		return nil, fmt.Errorf("loading the recorder: %w", typed(err))
 	}
-	r := &Recorder{
-		all: all, groups: make([]group, o.MaxGroups), raw: make([]recorderCell, o.MaxGroups),
-		before: make([]recorderCpuSlot, cpus), after: make([]recorderCpuSlot, cpus),
+	r := &Recorder{all: all, at: at, groups: make([]group, o.MaxGroups), raw: make([]recorderCell, o.MaxGroups)}
+	if err := r.open(); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
-	if err := errors.Join(r.open(), r.attach()); err != nil {
+	if err := r.attach(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
@@ -146,7 +153,7 @@ func (r *Recorder) open() error {
 		errs = append(errs, err)
 		return m
 	}
-	r.cells, r.slots = memory(recorderMapCells), memory(recorderMapCpuSlots)
+	r.cells = memory(recorderMapCells)
 	r.long, r.victims = memory(recorderMapLongWaits), memory(recorderMapVictims)
 	r.sample = r.all.Programs[recorderProgSampleGroups]
 	v := r.all.Variables
@@ -163,9 +170,6 @@ func (r *Recorder) open() error {
 
 // attach hooks everything, sched_switch last: what it calls on is there then.
 func (r *Recorder) attach() (err error) {
-	if r.at, err = probe.Monotonic(); err != nil {
-		return err
-	}
 	var progs []*ebpf.Program
 	for prog := range tracepoints {
 		if p := r.all.Programs[prog]; p != nil && prog != recorderProgOnSwitch {

@@ -13,6 +13,43 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type recorderAccount struct {
+	_    structs.HostLayout
+	Task uint64
+	End  struct {
+		_        structs.HostLayout
+		Runtime  uint64
+		RunDelay uint64
+		Runs     uint64
+	}
+	Done struct {
+		_        structs.HostLayout
+		Runtime  uint64
+		RunDelay uint64
+		Runs     uint64
+	}
+	Throttled uint64
+	Waited    uint64
+	Wait      struct {
+		_           structs.HostLayout
+		Since       uint64
+		CfsRq       uint64
+		Clock0      uint64
+		Throttled0  uint64
+		State       uint32
+		MayThrottle uint32
+	}
+	WaitDelay      uint64
+	LockSince      uint64
+	LockDelay      uint64
+	ReclaimSince   uint64
+	ReclaimRuntime uint64
+	ReclaimDelay   uint64
+	Cell           uint32
+	Kernel         uint16
+	Waits          uint16
+}
+
 type recorderCell struct {
 	_                     structs.HostLayout
 	Serial                uint64
@@ -21,6 +58,8 @@ type recorderCell struct {
 	Ns                    [6]uint64
 	Switches              uint64
 	Threads               uint64
+	Group                 uint64
+	Cgroup                uint64
 	Reclaims              uint32
 	Ooms                  uint32
 	Requests              uint64
@@ -31,25 +70,9 @@ type recorderCell struct {
 	Periods               uint64
 	ThrottledPeriods      uint64
 	ThrottledNs           uint64
-	Cgroup                uint64
-	Group                 uint64
 	FirstPeriods          uint64
 	FirstThrottledPeriods uint64
 	FirstThrottledNs      uint64
-}
-
-type recorderCpuSlot struct {
-	_       structs.HostLayout
-	Since   uint64
-	Offset  int64
-	Task    uint64
-	Arrived uint64
-	Queued  uint64
-	Labels  uint32
-	Tick    uint32
-	Sampled uint64
-	Cell    uint32
-	Pad     uint32
 }
 
 type recorderIo struct {
@@ -69,14 +92,28 @@ type recorderLongWait struct {
 	Ready  uint32
 }
 
-type recorderThreadState struct {
-	_           structs.HostLayout
-	Since       uint64
-	CfsRq       uint64
-	Clock0      uint64
-	Throttled0  uint64
-	State       uint32
-	MayThrottle uint32
+type recorderMark struct {
+	_       structs.HostLayout
+	Pid     uint32
+	Listed  uint8
+	Waiting uint8
+	Known   uint8
+	Limited uint8
+}
+
+type recorderSeen struct {
+	_    structs.HostLayout
+	Task uint64
+	Tick uint64
+}
+
+type recorderSlot struct {
+	_     structs.HostLayout
+	Task  uint64
+	Head  uint32
+	Tail  uint32
+	Spins uint64
+	Pad   [5]uint64
 }
 
 type recorderVictim struct {
@@ -88,38 +125,20 @@ type recorderVictim struct {
 	Comm   [16]int8
 }
 
-type recorderWaiter struct {
-	_            structs.HostLayout
-	Task         uint64
-	Group        uint64
-	RunDelay     uint64
-	BlockedSince uint64
-	ShortRuns    uint64
-	ShortWaits   uint64
-	Tick         uint16
-	Active       uint16
-	Cell         uint16
-	Generation   uint16
-	Blocked      uint8
-	Labels       uint8
-	MayThrottle  uint8
-	Limited      uint8
-	Near         uint8
-	Pad          [3]uint8
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	recorderMapAccounts            = "accounts"
 	recorderMapCells               = "cells"
-	recorderMapCpuSlots            = "cpu_slots"
-	recorderMapDirtyPages          = "dirty_pages"
 	recorderMapIos                 = "ios"
+	recorderMapList                = "list"
+	recorderMapLogs                = "logs"
 	recorderMapLongWaits           = "long_waits"
-	recorderMapQueuedThreads       = "queued_threads"
+	recorderMapMarks               = "marks"
+	recorderMapSeen                = "seen"
+	recorderMapSlots               = "slots"
 	recorderMapVictims             = "victims"
-	recorderMapWaiters             = "waiters"
 	recorderProgOnBlockDone        = "on_block_done"
 	recorderProgOnBlockRequest     = "on_block_request"
 	recorderProgOnContentionBegin  = "on_contention_begin"
@@ -129,21 +148,25 @@ const (
 	recorderProgOnExit             = "on_exit"
 	recorderProgOnMemcgReclaim     = "on_memcg_reclaim"
 	recorderProgOnMemcgReclaimEnd  = "on_memcg_reclaim_end"
+	recorderProgOnMove             = "on_move"
 	recorderProgOnRetransmit       = "on_retransmit"
 	recorderProgOnSwitch           = "on_switch"
 	recorderProgOnWakeup           = "on_wakeup"
 	recorderProgOnWakeupNew        = "on_wakeup_new"
 	recorderProgOpenWaits          = "open_waits"
 	recorderProgSampleGroups       = "sample_groups"
+	recorderVarBegan               = "began"
 	recorderVarClockOffset         = "clock_offset"
 	recorderVarClockOffsets        = "clock_offsets"
-	recorderVarGeneration          = "generation"
 	recorderVarHighest             = "highest"
 	recorderVarKernelRequestNs     = "kernel_request_ns"
 	recorderVarKernelRequests      = "kernel_requests"
+	recorderVarListHead            = "list_head"
+	recorderVarListTail            = "list_tail"
 	recorderVarLongHead            = "long_head"
 	recorderVarLongTail            = "long_tail"
 	recorderVarNoCell              = "no_cell"
+	recorderVarThrottledThreads    = "throttled_threads"
 	recorderVarTick                = "tick"
 	recorderVarVictimCount         = "victim_count"
 )
@@ -199,6 +222,7 @@ type recorderProgramSpecs struct {
 	OnExit             *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnMemcgReclaim     *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim"`
 	OnMemcgReclaimEnd  *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim_end"`
+	OnMove             *ebpf.ProgramSpec `ebpf:"on_move"`
 	OnRetransmit       *ebpf.ProgramSpec `ebpf:"on_retransmit"`
 	OnSwitch           *ebpf.ProgramSpec `ebpf:"on_switch"`
 	OnWakeup           *ebpf.ProgramSpec `ebpf:"on_wakeup"`
@@ -211,31 +235,36 @@ type recorderProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type recorderMapSpecs struct {
-	Cells         *ebpf.MapSpec `ebpf:"cells"`
-	CpuSlots      *ebpf.MapSpec `ebpf:"cpu_slots"`
-	DirtyPages    *ebpf.MapSpec `ebpf:"dirty_pages"`
-	Ios           *ebpf.MapSpec `ebpf:"ios"`
-	LongWaits     *ebpf.MapSpec `ebpf:"long_waits"`
-	QueuedThreads *ebpf.MapSpec `ebpf:"queued_threads"`
-	Victims       *ebpf.MapSpec `ebpf:"victims"`
-	Waiters       *ebpf.MapSpec `ebpf:"waiters"`
+	Accounts  *ebpf.MapSpec `ebpf:"accounts"`
+	Cells     *ebpf.MapSpec `ebpf:"cells"`
+	Ios       *ebpf.MapSpec `ebpf:"ios"`
+	List      *ebpf.MapSpec `ebpf:"list"`
+	Logs      *ebpf.MapSpec `ebpf:"logs"`
+	LongWaits *ebpf.MapSpec `ebpf:"long_waits"`
+	Marks     *ebpf.MapSpec `ebpf:"marks"`
+	Seen      *ebpf.MapSpec `ebpf:"seen"`
+	Slots     *ebpf.MapSpec `ebpf:"slots"`
+	Victims   *ebpf.MapSpec `ebpf:"victims"`
 }
 
 // recorderVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type recorderVariableSpecs struct {
-	ClockOffset     *ebpf.VariableSpec `ebpf:"clock_offset"`
-	ClockOffsets    *ebpf.VariableSpec `ebpf:"clock_offsets"`
-	Generation      *ebpf.VariableSpec `ebpf:"generation"`
-	Highest         *ebpf.VariableSpec `ebpf:"highest"`
-	KernelRequestNs *ebpf.VariableSpec `ebpf:"kernel_request_ns"`
-	KernelRequests  *ebpf.VariableSpec `ebpf:"kernel_requests"`
-	LongHead        *ebpf.VariableSpec `ebpf:"long_head"`
-	LongTail        *ebpf.VariableSpec `ebpf:"long_tail"`
-	NoCell          *ebpf.VariableSpec `ebpf:"no_cell"`
-	Tick            *ebpf.VariableSpec `ebpf:"tick"`
-	VictimCount     *ebpf.VariableSpec `ebpf:"victim_count"`
+	Began            *ebpf.VariableSpec `ebpf:"began"`
+	ClockOffset      *ebpf.VariableSpec `ebpf:"clock_offset"`
+	ClockOffsets     *ebpf.VariableSpec `ebpf:"clock_offsets"`
+	Highest          *ebpf.VariableSpec `ebpf:"highest"`
+	KernelRequestNs  *ebpf.VariableSpec `ebpf:"kernel_request_ns"`
+	KernelRequests   *ebpf.VariableSpec `ebpf:"kernel_requests"`
+	ListHead         *ebpf.VariableSpec `ebpf:"list_head"`
+	ListTail         *ebpf.VariableSpec `ebpf:"list_tail"`
+	LongHead         *ebpf.VariableSpec `ebpf:"long_head"`
+	LongTail         *ebpf.VariableSpec `ebpf:"long_tail"`
+	NoCell           *ebpf.VariableSpec `ebpf:"no_cell"`
+	ThrottledThreads *ebpf.VariableSpec `ebpf:"throttled_threads"`
+	Tick             *ebpf.VariableSpec `ebpf:"tick"`
+	VictimCount      *ebpf.VariableSpec `ebpf:"victim_count"`
 }
 
 // recorderObjects contains all objects after they have been loaded into the kernel.
@@ -258,26 +287,30 @@ func (o *recorderObjects) Close() error {
 //
 // It can be passed to loadRecorderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type recorderMaps struct {
-	Cells         *ebpf.Map `ebpf:"cells"`
-	CpuSlots      *ebpf.Map `ebpf:"cpu_slots"`
-	DirtyPages    *ebpf.Map `ebpf:"dirty_pages"`
-	Ios           *ebpf.Map `ebpf:"ios"`
-	LongWaits     *ebpf.Map `ebpf:"long_waits"`
-	QueuedThreads *ebpf.Map `ebpf:"queued_threads"`
-	Victims       *ebpf.Map `ebpf:"victims"`
-	Waiters       *ebpf.Map `ebpf:"waiters"`
+	Accounts  *ebpf.Map `ebpf:"accounts"`
+	Cells     *ebpf.Map `ebpf:"cells"`
+	Ios       *ebpf.Map `ebpf:"ios"`
+	List      *ebpf.Map `ebpf:"list"`
+	Logs      *ebpf.Map `ebpf:"logs"`
+	LongWaits *ebpf.Map `ebpf:"long_waits"`
+	Marks     *ebpf.Map `ebpf:"marks"`
+	Seen      *ebpf.Map `ebpf:"seen"`
+	Slots     *ebpf.Map `ebpf:"slots"`
+	Victims   *ebpf.Map `ebpf:"victims"`
 }
 
 func (m *recorderMaps) Close() error {
 	return _RecorderClose(
+		m.Accounts,
 		m.Cells,
-		m.CpuSlots,
-		m.DirtyPages,
 		m.Ios,
+		m.List,
+		m.Logs,
 		m.LongWaits,
-		m.QueuedThreads,
+		m.Marks,
+		m.Seen,
+		m.Slots,
 		m.Victims,
-		m.Waiters,
 	)
 }
 
@@ -285,17 +318,20 @@ func (m *recorderMaps) Close() error {
 //
 // It can be passed to loadRecorderObjects or ebpf.CollectionSpec.LoadAndAssign.
 type recorderVariables struct {
-	ClockOffset     *ebpf.Variable `ebpf:"clock_offset"`
-	ClockOffsets    *ebpf.Variable `ebpf:"clock_offsets"`
-	Generation      *ebpf.Variable `ebpf:"generation"`
-	Highest         *ebpf.Variable `ebpf:"highest"`
-	KernelRequestNs *ebpf.Variable `ebpf:"kernel_request_ns"`
-	KernelRequests  *ebpf.Variable `ebpf:"kernel_requests"`
-	LongHead        *ebpf.Variable `ebpf:"long_head"`
-	LongTail        *ebpf.Variable `ebpf:"long_tail"`
-	NoCell          *ebpf.Variable `ebpf:"no_cell"`
-	Tick            *ebpf.Variable `ebpf:"tick"`
-	VictimCount     *ebpf.Variable `ebpf:"victim_count"`
+	Began            *ebpf.Variable `ebpf:"began"`
+	ClockOffset      *ebpf.Variable `ebpf:"clock_offset"`
+	ClockOffsets     *ebpf.Variable `ebpf:"clock_offsets"`
+	Highest          *ebpf.Variable `ebpf:"highest"`
+	KernelRequestNs  *ebpf.Variable `ebpf:"kernel_request_ns"`
+	KernelRequests   *ebpf.Variable `ebpf:"kernel_requests"`
+	ListHead         *ebpf.Variable `ebpf:"list_head"`
+	ListTail         *ebpf.Variable `ebpf:"list_tail"`
+	LongHead         *ebpf.Variable `ebpf:"long_head"`
+	LongTail         *ebpf.Variable `ebpf:"long_tail"`
+	NoCell           *ebpf.Variable `ebpf:"no_cell"`
+	ThrottledThreads *ebpf.Variable `ebpf:"throttled_threads"`
+	Tick             *ebpf.Variable `ebpf:"tick"`
+	VictimCount      *ebpf.Variable `ebpf:"victim_count"`
 }
 
 // recorderPrograms contains all programs after they have been loaded into the kernel.
@@ -311,6 +347,7 @@ type recorderPrograms struct {
 	OnExit             *ebpf.Program `ebpf:"on_exit"`
 	OnMemcgReclaim     *ebpf.Program `ebpf:"on_memcg_reclaim"`
 	OnMemcgReclaimEnd  *ebpf.Program `ebpf:"on_memcg_reclaim_end"`
+	OnMove             *ebpf.Program `ebpf:"on_move"`
 	OnRetransmit       *ebpf.Program `ebpf:"on_retransmit"`
 	OnSwitch           *ebpf.Program `ebpf:"on_switch"`
 	OnWakeup           *ebpf.Program `ebpf:"on_wakeup"`
@@ -330,6 +367,7 @@ func (p *recorderPrograms) Close() error {
 		p.OnExit,
 		p.OnMemcgReclaim,
 		p.OnMemcgReclaimEnd,
+		p.OnMove,
 		p.OnRetransmit,
 		p.OnSwitch,
 		p.OnWakeup,

@@ -1,6 +1,8 @@
 package recorder
 
 import (
+	"math"
+	"runtime"
 	"testing"
 	"time"
 
@@ -122,12 +124,24 @@ func TestAgreesWithTheLedger(t *testing.T) {
 				// stolen is billed and paid back.
 				slack += (100 + stolen/c.quota) * float64(len(ledger.Threads))
 			}
-			for i, st := range []string{"on_cpu", "run_queue", "throttled", "io", "reclaim", "kernel_lock"} {
-				t.Logf("%s: recorded %.1f ms, the ledger says %.1f", st, millis(got.NS[i]), millis(want[i]))
-				if d := millis(got.NS[i]) - millis(want[i]); d > slack+0.05*millis(want[i]) || d < -slack-0.05*millis(want[i]) {
-					t.Errorf("%s: recorded %.1f ms, the ledger says %.1f (%.1f may differ; %.0f were stolen)", st, millis(got.NS[i]), millis(want[i]), slack, stolen)
+			agree := func(what string, recorded, ledger, slack float64) {
+				t.Logf("%s: recorded %.1f ms, the ledger says %.1f (%.0f were stolen)", what, recorded, ledger, stolen)
+				if d := math.Abs(recorded - ledger); d > slack+0.05*ledger {
+					t.Errorf("%s: recorded %.1f ms, the ledger says %.1f (%.1f may differ; %.0f were stolen)", what, recorded, ledger, slack, stolen)
 				}
 			}
+			// At a switch that a wakeup asked for the kernel's clock is that of the wakeup
+			// (rq_clock_skip_update). Where whoever runs is long in the kernel, what its
+			// account has as waiting for the CPU is too short by that, and running too long.
+			late := 200 * float64(min(max(1, n), runtime.NumCPU()))
+			for i, st := range []string{"on_cpu", "run_queue", "throttled", "io", "reclaim", "kernel_lock"} {
+				more := slack
+				if i == OnCPU || i == RunQueue {
+					more += late
+				}
+				agree(st, millis(got.NS[i]), millis(want[i]), more)
+			}
+			agree("on_cpu and run_queue", millis(got.NS[OnCPU]+got.NS[RunQueue]), millis(want[OnCPU]+want[RunQueue]), 2*slack)
 			if got.Threads == 0 {
 				t.Error("no thread was active")
 			}
@@ -169,7 +183,7 @@ func TestTimeIsCountedOnce(t *testing.T) {
 			all += d.NS[OnCPU]
 		}
 	}
-	passed := float64((last.End-begin)/1e6) * float64(len(r.before))
+	passed := float64((last.End-begin)/1e6) * float64(runtime.NumCPU())
 	if got := millis(all); got > 1.02*passed+20 {
 		t.Errorf("groups were on CPUs for %.0f ms, there were %.0f", got, passed)
 	}
@@ -184,7 +198,7 @@ func TestCellsChangeHands(t *testing.T) {
 			begin := read(t, r).End
 			rig.Start(t, "-mode", "burn", "-cgroup", g.Path, "-duration", "200ms").Wait()
 			s := read(t, r)
-			got, passed := millis(of(g, s).NS[OnCPU]), float64((s.End-begin)/1e6)*float64(len(r.before))
+			got, passed := millis(of(g, s).NS[OnCPU]), float64((s.End-begin)/1e6)*float64(runtime.NumCPU())
 			if got < 5 || got > passed+10 {
 				t.Errorf("on CPU for %.0f of %.0f ms", got, passed)
 			}
