@@ -67,6 +67,15 @@ func Monotonic() (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
+// Tick is how long a jiffy is: the coarse clocks advance once in one.
+func Tick() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
+		return 0, fmt.Errorf("reading the length of a jiffy: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
 // Now is one moment on the wall's clock and on Monotonic's, apart by no more than
 // 0.1 ms; by more only where this process hardly gets a CPU.
 func Now() (at time.Time, clock time.Duration, err error) {

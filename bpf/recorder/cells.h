@@ -32,7 +32,9 @@ struct cell {
 	__u32 ooms;
 	__u64 requests;    /* to block devices, begun by its threads, that are complete */
 	__u64 request_ns;  /* that they took */
-	__u64 retransmits; /* TCP segments, of its sockets; 0 where the kernel does not know whose they are */
+	__u32 retransmits; /* TCP segments, of its sockets; 0 where the kernel does not know whose they are: tcp.h */
+	__u32 netns;       /* of those sockets: as in /proc/PID/ns/net, NETNS_SEVERAL, or 0 */
+	__u64 stall_ns;    /* that they had stalled before */
 	__u64 quota;       /* cfs_bandwidth, as last read by sample_groups */
 	__u64 period;
 	__u64 periods;

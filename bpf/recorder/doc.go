@@ -38,6 +38,8 @@ type Delta struct {
 	Requests    uint64 // to block devices, begun by its threads, that are complete
 	RequestNS   uint64 // that they took, one after the other
 	Retransmits uint64 // TCP segments of its sockets; where the cpu controller is on cgroup v1, 0
+	StallNS     uint64 // that connections had stalled before, counted in the second in which a stall ends
+	NetNS       uint32 // of the sockets that have sent again since the group was made: as in /proc/PID/ns/net, SeveralNetNS, or 0
 
 	// Of the root alone: the same of all kernel threads.
 	KernelRequests, KernelRequestNS uint64
@@ -49,6 +51,9 @@ type Delta struct {
 	Quota  float64 // CPUs; 0: none
 	Period time.Duration
 }
+
+// SeveralNetNS is Delta.NetNS of a group whose sockets are in several namespaces.
+const SeveralNetNS = ^uint32(0)
 
 // Wait is one wait of a thread for more than a second, or one that lasts.
 type Wait struct {

@@ -115,7 +115,9 @@ func (r *Recorder) delta(i uint32) (d Delta, ok bool) {
 		add(&d.KernelRequests, r.kernel[0].now, &r.kernel[0].last)
 		add(&d.KernelRequestNS, r.kernel[1].now, &r.kernel[1].last)
 	}
-	add(&d.Retransmits, c.Retransmits, &l.Retransmits)
+	add32(&d.Retransmits, c.Retransmits, &l.Retransmits)
+	add(&d.StallNS, c.StallNs, &l.StallNs)
+	d.NetNS = c.Netns
 	add(&d.Periods, c.Periods, &l.Periods)
 	add(&d.Limited, c.ThrottledPeriods, &l.ThrottledPeriods)
 	add(&d.ThrottledNS, c.ThrottledNs, &l.ThrottledNs)

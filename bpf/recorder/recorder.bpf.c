@@ -21,6 +21,7 @@
 #include "cells.h"
 #include "account.h"
 #include "throttle.h"
+#include "tcp.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -442,8 +443,6 @@ struct io {
 	__u32 pad;
 };
 
-enum { BPF_MAP_TYPE_LRU_HASH = 9 };
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096); /* a bio that was merged behind another does not come back */
@@ -503,52 +502,6 @@ int BPF_PROG(on_block_done, struct request *rq)
 		count(c->request_ns, ns);
 	}
 	bpf_map_delete_elem(&ios, &key);
-	return 0;
-}
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-enum cgroup_subsys_id___recorder { cpu_cgrp_id = 0 };
-
-struct cgroup___recorder {
-	struct cgroup_subsys_state___recorder *subsys[CGROUP_SUBSYS_COUNT];
-};
-
-struct sock_cgroup_data {
-	struct cgroup *cgroup;
-};
-
-struct sock {
-	struct sock_cgroup_data sk_cgrp_data;
-};
-
-#pragma clang attribute pop
-
-/*
- * A segment is sent again by a timer or by an acknowledgment, in nobody's
- * context; the socket knows its cgroup, of v2. Where the cpu controller is not
- * on that hierarchy nobody knows.
- */
-SEC("tp_btf/tcp_retransmit_skb")
-int BPF_PROG(on_retransmit, struct sock *sk)
-{
-	struct cgroup *cgrp = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
-	__u32 cpu = bpf_core_enum_value(enum cgroup_subsys_id___recorder, cpu_cgrp_id);
-	__u32 offset = bpf_core_field_offset(struct cgroup___recorder, subsys) + 8 * cpu;
-
-	for (int i = 0; i < MAX_DEPTH && cgrp; i++) {
-		struct cgroup_subsys_state___recorder *css = 0;
-		struct cell *c;
-
-		bpf_probe_read_kernel(&css, sizeof(css), (void *)cgrp + offset);
-		if (css) {
-			c = cell_at(BPF_CORE_READ(css, id));
-			if (c && c->serial == BPF_CORE_READ(css, serial_nr))
-				count(c->retransmits, 1);
-			break;
-		}
-		cgrp = BPF_CORE_READ(cgrp, self.parent, cgroup);
-	}
 	return 0;
 }
 
@@ -795,6 +748,7 @@ int sample_groups(void *ctx)
 	bpf_for_each_map_elem(&slots, settle_cpu, 0, 0);
 	bpf_loop(list_head - list_tail, settle_listed, 0, 0);
 	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
+	settle_senders();
 	return 0;
 }
 

@@ -50,6 +50,7 @@ var tracepoints = map[string]string{
 	recorderProgOnBlockRequest:     "block_getrq",
 	recorderProgOnBlockDone:        "block_rq_complete",
 	recorderProgOnRetransmit:       "tcp_retransmit_skb",
+	recorderProgOnDestroy:          "tcp_destroy_sock",
 	recorderProgOnExit:             "sched_process_exit",
 }
 
@@ -124,12 +125,17 @@ func Load(o Options) (*Recorder, error) {
 	spec.Maps[recorderMapCells].MaxEntries = uint32(o.MaxGroups)
 	spec.Maps[recorderMapSlots].MaxEntries = uint32(cpus)
 	spec.Maps[recorderMapLogs].MaxEntries *= uint32(cpus)
+	tick, err := probe.Tick()
+	if err != nil {
+		return nil, err
+	}
 	at, err := probe.Monotonic()
 	if err != nil {
 		return nil, err
 	}
-	if err := spec.Variables[recorderVarBegan].Set(uint64(at)); err != nil {
-		return nil, fmt.Errorf("setting the recorder's start: %w", err)
+	err = errors.Join(spec.Variables[recorderVarTickNs].Set(uint64(tick)), spec.Variables[recorderVarBegan].Set(uint64(at)))
+	if err != nil {
+		return nil, fmt.Errorf("setting the recorder's constants: %w", err)
 	}
 	probe.WithoutCasts(spec, kernel)
 	all, err := ebpf.NewCollection(spec)

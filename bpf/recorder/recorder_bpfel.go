@@ -64,7 +64,9 @@ type recorderCell struct {
 	Ooms                  uint32
 	Requests              uint64
 	RequestNs             uint64
-	Retransmits           uint64
+	Retransmits           uint32
+	Netns                 uint32
+	StallNs               uint64
 	Quota                 uint64
 	Period                uint64
 	Periods               uint64
@@ -107,6 +109,20 @@ type recorderSeen struct {
 	Tick uint64
 }
 
+type recorderSender struct {
+	_            structs.HostLayout
+	Sk           uint64
+	Serial       uint64
+	StallEnd     uint64
+	Pending      uint64
+	Cell         uint32
+	Passive      uint32
+	Retransmits  uint32
+	TimeoutUna   uint32
+	TimeoutCount uint32
+	Recovery     uint32
+}
+
 type recorderSlot struct {
 	_     structs.HostLayout
 	Task  uint64
@@ -137,12 +153,14 @@ const (
 	recorderMapLongWaits           = "long_waits"
 	recorderMapMarks               = "marks"
 	recorderMapSeen                = "seen"
+	recorderMapSenders             = "senders"
 	recorderMapSlots               = "slots"
 	recorderMapVictims             = "victims"
 	recorderProgOnBlockDone        = "on_block_done"
 	recorderProgOnBlockRequest     = "on_block_request"
 	recorderProgOnContentionBegin  = "on_contention_begin"
 	recorderProgOnContentionEnd    = "on_contention_end"
+	recorderProgOnDestroy          = "on_destroy"
 	recorderProgOnDirectReclaim    = "on_direct_reclaim"
 	recorderProgOnDirectReclaimEnd = "on_direct_reclaim_end"
 	recorderProgOnExit             = "on_exit"
@@ -166,8 +184,10 @@ const (
 	recorderVarLongHead            = "long_head"
 	recorderVarLongTail            = "long_tail"
 	recorderVarNoCell              = "no_cell"
+	recorderVarSendersPending      = "senders_pending"
 	recorderVarThrottledThreads    = "throttled_threads"
 	recorderVarTick                = "tick"
+	recorderVarTickNs              = "tick_ns"
 	recorderVarVictimCount         = "victim_count"
 )
 
@@ -217,6 +237,7 @@ type recorderProgramSpecs struct {
 	OnBlockRequest     *ebpf.ProgramSpec `ebpf:"on_block_request"`
 	OnContentionBegin  *ebpf.ProgramSpec `ebpf:"on_contention_begin"`
 	OnContentionEnd    *ebpf.ProgramSpec `ebpf:"on_contention_end"`
+	OnDestroy          *ebpf.ProgramSpec `ebpf:"on_destroy"`
 	OnDirectReclaim    *ebpf.ProgramSpec `ebpf:"on_direct_reclaim"`
 	OnDirectReclaimEnd *ebpf.ProgramSpec `ebpf:"on_direct_reclaim_end"`
 	OnExit             *ebpf.ProgramSpec `ebpf:"on_exit"`
@@ -243,6 +264,7 @@ type recorderMapSpecs struct {
 	LongWaits *ebpf.MapSpec `ebpf:"long_waits"`
 	Marks     *ebpf.MapSpec `ebpf:"marks"`
 	Seen      *ebpf.MapSpec `ebpf:"seen"`
+	Senders   *ebpf.MapSpec `ebpf:"senders"`
 	Slots     *ebpf.MapSpec `ebpf:"slots"`
 	Victims   *ebpf.MapSpec `ebpf:"victims"`
 }
@@ -262,8 +284,10 @@ type recorderVariableSpecs struct {
 	LongHead         *ebpf.VariableSpec `ebpf:"long_head"`
 	LongTail         *ebpf.VariableSpec `ebpf:"long_tail"`
 	NoCell           *ebpf.VariableSpec `ebpf:"no_cell"`
+	SendersPending   *ebpf.VariableSpec `ebpf:"senders_pending"`
 	ThrottledThreads *ebpf.VariableSpec `ebpf:"throttled_threads"`
 	Tick             *ebpf.VariableSpec `ebpf:"tick"`
+	TickNs           *ebpf.VariableSpec `ebpf:"tick_ns"`
 	VictimCount      *ebpf.VariableSpec `ebpf:"victim_count"`
 }
 
@@ -295,6 +319,7 @@ type recorderMaps struct {
 	LongWaits *ebpf.Map `ebpf:"long_waits"`
 	Marks     *ebpf.Map `ebpf:"marks"`
 	Seen      *ebpf.Map `ebpf:"seen"`
+	Senders   *ebpf.Map `ebpf:"senders"`
 	Slots     *ebpf.Map `ebpf:"slots"`
 	Victims   *ebpf.Map `ebpf:"victims"`
 }
@@ -309,6 +334,7 @@ func (m *recorderMaps) Close() error {
 		m.LongWaits,
 		m.Marks,
 		m.Seen,
+		m.Senders,
 		m.Slots,
 		m.Victims,
 	)
@@ -329,8 +355,10 @@ type recorderVariables struct {
 	LongHead         *ebpf.Variable `ebpf:"long_head"`
 	LongTail         *ebpf.Variable `ebpf:"long_tail"`
 	NoCell           *ebpf.Variable `ebpf:"no_cell"`
+	SendersPending   *ebpf.Variable `ebpf:"senders_pending"`
 	ThrottledThreads *ebpf.Variable `ebpf:"throttled_threads"`
 	Tick             *ebpf.Variable `ebpf:"tick"`
+	TickNs           *ebpf.Variable `ebpf:"tick_ns"`
 	VictimCount      *ebpf.Variable `ebpf:"victim_count"`
 }
 
@@ -342,6 +370,7 @@ type recorderPrograms struct {
 	OnBlockRequest     *ebpf.Program `ebpf:"on_block_request"`
 	OnContentionBegin  *ebpf.Program `ebpf:"on_contention_begin"`
 	OnContentionEnd    *ebpf.Program `ebpf:"on_contention_end"`
+	OnDestroy          *ebpf.Program `ebpf:"on_destroy"`
 	OnDirectReclaim    *ebpf.Program `ebpf:"on_direct_reclaim"`
 	OnDirectReclaimEnd *ebpf.Program `ebpf:"on_direct_reclaim_end"`
 	OnExit             *ebpf.Program `ebpf:"on_exit"`
@@ -362,6 +391,7 @@ func (p *recorderPrograms) Close() error {
 		p.OnBlockRequest,
 		p.OnContentionBegin,
 		p.OnContentionEnd,
+		p.OnDestroy,
 		p.OnDirectReclaim,
 		p.OnDirectReclaimEnd,
 		p.OnExit,

@@ -3,11 +3,9 @@ package tcp
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/kmend/kmend/bpf/probe"
-	"golang.org/x/sys/unix"
 )
 
 // Probe is the loaded program, detached outside of a window.
@@ -32,7 +30,7 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the probe's object: %w", err)
 	}
-	tick, err := tick()
+	tick, err := probe.Tick()
 	if err != nil {
 		return nil, err
 	}
@@ -50,15 +48,6 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 		return nil, err
 	}
 	return p, nil
-}
-
-// tick is how long a jiffy is: the coarse clocks advance once in one.
-func tick() (time.Duration, error) {
-	var ts unix.Timespec
-	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
-		return 0, fmt.Errorf("reading the length of a jiffy: %w", err)
-	}
-	return time.Duration(ts.Nano()), nil
 }
 
 // Close unloads everything. It waits for a Measure that runs. Closing twice is

@@ -1,17 +1,13 @@
 package tcp
 
 import (
-	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // requestSize is that of a request and of an answer: one segment each.
@@ -134,47 +130,4 @@ func (c *client) send() {
 	if _, err := c.c.Write(make([]byte, requestSize)); err != nil {
 		c.t.Error(err)
 	}
-}
-
-func control(t *testing.T, c syscall.Conn, do func(fd int) error) {
-	t.Helper()
-	raw, err := c.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var inner error
-	if err := errors.Join(raw.Control(func(fd uintptr) { inner = do(int(fd)) }), inner); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// lose makes the kernel drop a part of the segments that come in on a connection,
-// before TCP sees them: real losses that need neither a network device nor a
-// privilege. A socket filter that gives 0 drops; bpf(8) calls A = random.
-func lose(t *testing.T, c *net.TCPConn, part float64) {
-	t.Helper()
-	const random = 0xfffff000 + 56 // SKF_AD_OFF + SKF_AD_RANDOM
-	prog := []unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: random},
-		{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: uint32(part * (1<<32 - 1)), Jt: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
-		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffffffff},
-	}
-	control(t, c, func(fd int) error {
-		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-			&unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]})
-	})
-}
-
-// info is the kernel's own account of a connection.
-func info(t *testing.T, c *net.TCPConn) (i unix.TCPInfo) {
-	t.Helper()
-	control(t, c, func(fd int) error {
-		got, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		if err == nil {
-			i = *got
-		}
-		return err
-	})
-	return i
 }

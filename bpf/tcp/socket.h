@@ -14,7 +14,6 @@ volatile __u64 window_end;
 volatile __u32 window_id; /* tells a socket's state of this window from that of an earlier one */
 volatile __u32 socket_count;
 
-const volatile __u64 tick_ns = 4000000; /* of a jiffy */
 const volatile __u32 max_sockets = 16384;
 
 /* Sums, of one socket or of those that went to one peer and are closed. u64 only. */

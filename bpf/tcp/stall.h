@@ -5,8 +5,8 @@
  * the first unacknowledged byte (net/ipv4/tcp_timer.c counts before it
  * retransmits and doubles the timeout after); what follows in Loss without a
  * new timeout is its repair. Recovery is fast retransmit. What is retransmitted
- * in any other state is a tail loss probe (RFC 8985): the kernel sends it after
- * two round trips, or, with only one segment under way, after about a timeout.
+ * in any other state is a tail loss probe (RFC 8985). bpf/recorder/tcp.h does the
+ * same for the flight recorder.
  */
 #pragma once
 
@@ -37,12 +37,11 @@ static __always_inline void note_timeout(struct conn *c, struct tcp_sock *tp, __
 	c->timeout_una = tp->snd_una;
 	c->timeout_count = count;
 	c->t.timeouts++;
-	c->pending += stall(c, now, tp->inet_conn.icsk_rto * tick_ns);
+	c->pending += stall(c, now, timeout_wait(tp));
 }
 
 static __always_inline void note_retransmit(struct conn *c, struct tcp_sock *tp, __u64 now)
 {
-	__u64 round_trip = (tp->srtt_us >> 3) * 1000ull, wait;
 	__u32 segments = tp->total_retrans - c->retransmits;
 	__u32 state;
 
@@ -58,13 +57,10 @@ static __always_inline void note_retransmit(struct conn *c, struct tcp_sock *tp,
 		c->t.by_fast += segments;
 		if (tp->high_seq != c->recovery) {
 			c->recovery = tp->high_seq;
-			c->t.fast_ns += stall(c, now, round_trip);
+			c->t.fast_ns += stall(c, now, round_trip(tp));
 		}
 	} else {
 		c->t.by_probe += segments;
-		wait = 2 * round_trip + 2000000;
-		if (tp->packets_out == 1)
-			wait = tp->inet_conn.icsk_rto * tick_ns;
-		c->t.probe_ns += stall(c, now, wait);
+		c->t.probe_ns += stall(c, now, probe_wait(tp));
 	}
 }

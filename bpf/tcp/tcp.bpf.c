@@ -15,6 +15,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "target.h"
+#include "wait.h"
 #include "socket.h"
 #include "stall.h"
 #include "exchange.h"

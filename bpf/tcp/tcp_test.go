@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kmend/kmend/test/rig"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,10 +25,10 @@ func TestLosses(t *testing.T) {
 				cl.ask()
 				cl.asked, cl.took = 0, 0
 				clients = append(clients, cl)
-				lose(t, cl.c, c.answer)
+				rig.Lose(t, cl.c, c.answer)
 			}
 			for _, conn := range s.conns() {
-				lose(t, conn, c.requests)
+				rig.Lose(t, conn, c.requests)
 			}
 			clientsBefore, serversBefore := clientInfos(t, clients), infos(t, s.conns())
 			r := measure(t, 4*time.Second, func() {
@@ -79,14 +80,14 @@ func TestLosses(t *testing.T) {
 
 func infos(t *testing.T, conns []*net.TCPConn) (all []unix.TCPInfo) {
 	for _, c := range conns {
-		all = append(all, info(t, c))
+		all = append(all, rig.TCPInfo(t, c))
 	}
 	return all
 }
 
 func clientInfos(t *testing.T, clients []*client) (all []unix.TCPInfo) {
 	for _, c := range clients {
-		all = append(all, info(t, c.c))
+		all = append(all, rig.TCPInfo(t, c.c))
 	}
 	return all
 }

@@ -233,12 +233,15 @@ func (p past) counters(w recorder.Window, n int) (out []incident.Evidence) {
 			sum.Requests += g.Requests
 			sum.RequestTime += g.RequestTime
 			sum.Retransmits += g.Retransmits
+			sum.Stalled += g.Stalled
+			sum.Segments += g.Segments
+			sum.Counted += g.Counted
 			sum.Reclaims += g.Reclaims
 			sum.OOMKills += g.OOMKills
 		}
 	}
 	add := func(metric, subject string, value float64, unit string) {
-		if value > 0 {
+		if value > 0 || metric == "tcp_stalled" {
 			out = append(out, incident.Evidence{ID: fmt.Sprintf("e%d", n+len(out)+1), Probe: "recorder", Metric: metric, Subject: subject, Value: round(value), Unit: unit})
 		}
 	}
@@ -249,7 +252,7 @@ func (p past) counters(w recorder.Window, n int) (out []incident.Evidence) {
 		add("kernel_block_requests", "", float64(sum.KernelRequests), "requests")
 		add("kernel_block_time", "", ms(sum.KernelRequestTime), "ms")
 	}
-	add("tcp_retransmits", "", float64(sum.Retransmits), "segments")
+	p.tcp(sum, add)
 	add("reclaims", "", float64(sum.Reclaims), "reclaims")
 	add("oom_kills", "", float64(sum.OOMKills), "processes")
 	for _, v := range w.Victims {
@@ -258,6 +261,18 @@ func (p past) counters(w recorder.Window, n int) (out []incident.Evidence) {
 		}
 	}
 	return out
+}
+
+// tcp is nothing where the kernel does not know whose a socket is; else the stalls are
+// there, 0 or not.
+func (p past) tcp(sum recorder.Sum, add func(metric, subject string, value float64, unit string)) {
+	if !p.cpu.V2 {
+		return
+	}
+	add("tcp_retransmits", "", float64(sum.Retransmits), "segments")
+	add("tcp_stalled", "", ms(sum.Stalled), "ms")
+	add("tcp_counted", "", float64(sum.Counted), "segments")
+	add("tcp_segments", "", float64(sum.Segments), "segments")
 }
 
 // baseline is what the target did before from, nil when nothing of it is kept.

@@ -21,7 +21,7 @@ func WithRecorder(o Options, ro recorder.Options) (Options, *recorder.Recorder, 
 	if cpu, ok := node.CPU(); ok {
 		ro.Dir = cpu.Dir
 	}
-	ro.Logger = o.Logger
+	ro.Logger, ro.Proc = o.Logger, o.Proc
 	rec, err := recorder.New(ro)
 	if err != nil {
 		o.NoRecorder = err.Error()

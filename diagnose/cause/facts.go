@@ -71,8 +71,14 @@ func (f facts) labelled() float64 {
 var labels = []func(facts) float64{convoyed, networkLost, databaseLost, pausedLost}
 
 // idle is the time in which threads wanted nothing, as far as the ledger knows:
-// no more than that can have been lost unseen.
-func (f facts) idle() float64 { return f.state(incident.Sleep) + f.state(incident.UserLock) }
+// no more than that can have been lost unseen. A recorded ledger has no such time:
+// it is what is left of the threads that were active.
+func (f facts) idle() float64 {
+	if f.m.Window.Recorded {
+		return max(0, float64(f.m.Ledger.Threads)*f.window-f.active)
+	}
+	return f.state(incident.Sleep) + f.state(incident.UserLock)
+}
 
 // behindOwn is the part of the run-queue wait, in ms, in which the target's own
 // threads queue behind each other: while one runs, all the others may wait for

@@ -25,14 +25,15 @@ var needs = map[string][]incident.Cause{
 }
 
 // recorded are the causes that the flight recorder measures without their probe.
-var recorded = []incident.Cause{incident.MemOOM, incident.DiskLatency}
+var recorded = []incident.Cause{incident.MemOOM, incident.DiskLatency, incident.NetRetransmit}
 
 // notMeasured lists the causes that a probe which did not work, or was not asked,
 // leaves open.
 func notMeasured(m incident.Measurement) (open []incident.Cause) {
+	unknown := m.Window.Recorded && read(m).retransmitOpen()
 	for _, c := range incident.Causes() {
 		for probe, causes := range needs {
-			known := worked(m, probe) || m.Window.Recorded && probe != "threads" && worked(m, "recorder") && slices.Contains(recorded, c)
+			known := worked(m, probe) || m.Window.Recorded && probe != "threads" && worked(m, "recorder") && slices.Contains(recorded, c) && (c != incident.NetRetransmit || !unknown)
 			if slices.Contains(causes, c) && !known && !slices.Contains(open, c) {
 				open = append(open, c)
 			}

@@ -84,6 +84,9 @@ func (t traffic) lossy() bool {
 // stalls is how long the target's threads can have lost to retransmission, in ms:
 // a server of many connections sleeps once while all of them stall.
 func (f facts) stalls() float64 {
+	if f.m.Window.Recorded {
+		return f.recordedStalls()
+	}
 	all, _ := f.network()
 	if !all.lossy() {
 		return 0
@@ -151,6 +154,9 @@ func networks(f facts) []incident.Finding {
 }
 
 func retransmit(f facts) (incident.Finding, bool) {
+	if f.m.Window.Recorded {
+		return f.recordedRetransmit()
+	}
 	all, peers := f.network()
 	lost := f.stalls()
 	if !all.lossy() || !f.over(lost, retransmitShare) {

@@ -18,6 +18,7 @@ type Options struct {
 	// Dir is where the cpu controller's hierarchy is mounted: cgroups are named by
 	// their path below it.
 	Dir    string
+	Proc   string // where the kernel's proc is mounted
 	Probe  probe.Options
 	Logger *slog.Logger
 
@@ -31,7 +32,7 @@ const interval = time.Second
 // DefaultOptions keep 15 minutes in 16 MiB.
 func DefaultOptions() Options {
 	return Options{
-		Keep: 15 * time.Minute, MaxBytes: 16 << 20, MaxGroups: 8192,
+		Keep: 15 * time.Minute, MaxBytes: 16 << 20, MaxGroups: 8192, Proc: "/proc",
 		Probe: probe.DefaultOptions(), Logger: slog.New(slog.DiscardHandler),
 		load: func(o probe.Options) (source, error) { return probe.Load(o) },
 	}

@@ -28,6 +28,8 @@ const (
 	requestTime
 	kernelRequests
 	kernelRequestTime
+	stall
+	segments
 	numNumbers
 )
 
@@ -48,6 +50,7 @@ func recordOf(d probe.Delta) (r record) {
 	r[requests], r[retransmits], r[reclaims], r[oomKills] = d.Requests, d.Retransmits, d.Reclaims, d.OOMKills
 	r[requestTime] = (d.RequestNS + 500) / 1000
 	r[kernelRequests], r[kernelRequestTime] = d.KernelRequests, (d.KernelRequestNS+500)/1000
+	r[stall] = (d.StallNS + 500) / 1000
 	return r
 }
 

@@ -22,6 +22,7 @@ type source interface {
 type Recorder struct {
 	o     Options
 	names names
+	sent  outgoing
 
 	mu     sync.Mutex
 	source source
@@ -39,7 +40,7 @@ func New(o Options) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{o: o, store: s}
+	r := &Recorder{o: o, store: s, sent: outgoing{proc: o.Proc, dir: o.Dir}}
 	if r.source, err = o.load(o.Probe); err != nil {
 		return nil, errors.Join(err, s.arena.close())
 	}
@@ -81,7 +82,7 @@ func (r *Recorder) Read() error {
 	if err != nil {
 		return err
 	}
-	r.store.add(&r.sample, shift, r.names.path)
+	r.store.add(&r.sample, shift, r.names.path, r.sent.since(&r.sample, r.names.path))
 	return nil
 }
 

@@ -68,8 +68,9 @@ func newStore(o Options) (*store, error) {
 }
 
 // add keeps a sample. shift turns its clock into CLOCK_BOOTTIME. path names a
-// cgroup that is met for the first time.
-func (s *store) add(in *probe.Sample, shift time.Duration, path func(uint64) string) {
+// cgroup that is met for the first time. sent is what the network namespaces of
+// cgroups sent, as far as it is known.
+func (s *store) add(in *probe.Sample, shift time.Duration, path func(uint64) string, sent map[uint64]uint64) {
 	number := s.first + uint32(len(s.spans))
 	now := span{in.Start + shift, in.End + shift}
 	if n := len(s.spans); n > 0 && now.from < s.spans[n-1].to {
@@ -86,6 +87,7 @@ func (s *store) add(in *probe.Sample, shift time.Duration, path func(uint64) str
 			g = s.meet(d.Cgroup, path)
 		}
 		r := recordOf(*d)
+		r[segments] = sent[d.Cgroup]
 		if r != (record{}) {
 			s.append(g, number, &r)
 		}

@@ -33,7 +33,7 @@ func everyone(uint64, string) bool { return true }
 
 // second adds one second of the groups to the store.
 func (s *store) second(at int, groups ...probe.Delta) {
-	s.add(&probe.Sample{Start: time.Duration(at) * time.Second, End: time.Duration(at+1) * time.Second, Groups: groups}, 0, path)
+	s.add(&probe.Sample{Start: time.Duration(at) * time.Second, End: time.Duration(at+1) * time.Second, Groups: groups}, 0, path, nil)
 }
 
 // What is read is what was written, whatever it was.
@@ -205,7 +205,7 @@ func TestLongWaits(t *testing.T) {
 		if at == 15 {
 			in.Long = []probe.Wait{{Cgroup: 7, State: probe.IO, Begin: 5500 * time.Millisecond, End: 15500 * time.Millisecond}}
 		}
-		s.add(&in, 0, path)
+		s.add(&in, 0, path, nil)
 	}
 	w := s.sum(6, 10, s.waits, everyone, path)
 	if len(w.Groups) != 1 || w.Groups[0].States[probe.IO] != 4*time.Second || w.Threads != 1 || w.Groups[0].Path != "/g7" {

@@ -35,6 +35,13 @@ type Sum struct {
 	RequestTime, KernelRequestTime time.Duration
 	KernelRequests                 uint64
 
+	// Stalled is how long connections had stalled when they sent again, counted when
+	// a stall ends. Segments is what the network namespace sent in the seconds for
+	// which that is known, others' and acknowledgements among them, and Counted the
+	// retransmits in those.
+	Stalled           time.Duration
+	Segments, Counted uint64
+
 	Quota         float64 // CPUs, at the end of the window; 0: none
 	Period        time.Duration
 	Periods       uint64 // with something to run
@@ -236,6 +243,11 @@ func (s *Sum) add(r *record) {
 	s.KernelRequests += r[kernelRequests]
 	s.KernelRequestTime += time.Duration(r[kernelRequestTime]) * time.Microsecond
 	s.Retransmits += r[retransmits]
+	s.Stalled += time.Duration(r[stall]) * time.Microsecond
+	if r[segments] > 0 {
+		s.Segments += r[segments]
+		s.Counted += r[retransmits]
+	}
 	s.Reclaims += r[reclaims]
 	s.OOMKills += r[oomKills]
 	s.Periods += r[periods]
