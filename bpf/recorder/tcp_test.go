@@ -189,10 +189,10 @@ func TestStallOfOneSegment(t *testing.T) {
 			if during.Retransmits < 3 || after.Retransmits < 1 {
 				t.Errorf("%d retransmits and %d", during.Retransmits, after.Retransmits)
 			}
-			if ms, want := millis(during.StallNS+after.StallNS), float64(took.Microseconds())/1000; ms > want+1 || ms < 0.85*want-20 {
+			if ms, want := millis(during.StallNS+after.StallNS), float64(took.Microseconds())/1000; ms > want+20 || ms < 0.85*want-20 {
 				t.Errorf("stalled for %.1f ms, the byte took %.1f", ms, want)
 			}
-			// A tail loss probe is no timeout, and comes first.
+			// The kernel counts timeouts in jiffies. A tail loss probe is none, and comes first.
 			if half := lasted / 2; c.whileItLasts != (during.StallNS > uint64(half)) {
 				t.Errorf("stalled for %.1f of %v before anything was acknowledged", millis(during.StallNS), lasted)
 			}

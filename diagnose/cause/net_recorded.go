@@ -52,8 +52,8 @@ func (f facts) recordedRetransmit() (incident.Finding, bool) {
 		Verdict:   incident.Confirmed,
 		Share:     f.share(lost),
 		Threshold: f.threshold(retransmitShare) + fmt.Sprintf(", at least %d retransmits and %.0f%% of what its network namespace sent", retransmitMin, 100*retransmitRate),
-		Message: fmt.Sprintf("TCP retransmitted %.0f segments, connections stalled for %s ms; its network namespace sent %.0f segments, %.0f of them for it again",
-			t.retransmits, ms(t.stalled), t.segments, counted),
+		Message: fmt.Sprintf("TCP retransmitted %.0f segments, %.0f of them among %.0f that its network namespace sent; connections stalled for %s ms",
+			t.retransmits, counted, t.segments, ms(t.stalled)),
 		Evidence: append(t.evidence, f.cite("active")...),
 	}, true
 }
