@@ -179,7 +179,7 @@ int BPF_PROG(on_retransmit, struct sock *sk)
 	__u32 segments;
 	__u64 key;
 
-	if (!tp)
+	if (!tp || !tp->total_retrans) /* tried and not sent */
 		return 0;
 	key = bpf_get_socket_cookie(sk);
 	s = bpf_map_lookup_elem(&senders, &key);
@@ -189,7 +189,7 @@ int BPF_PROG(on_retransmit, struct sock *sk)
 		return 0;
 	c = cell_at(s->cell);
 	segments = tp->total_retrans - s->retransmits;
-	if (!c || c->serial != s->serial || !segments) /* tried and not sent */
+	if (!c || c->serial != s->serial || !segments) /* the same */
 		return 0;
 	s->retransmits = tp->total_retrans;
 	count(c->retransmits, segments);
