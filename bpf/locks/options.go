@@ -7,11 +7,6 @@ type Options struct {
 	MaxClasses int // locks and places that are told apart
 	MaxWaiting int // threads that wait for a contended lock at the same time
 	MaxHolders int // holders that are told apart
-	// Image is where the kernel's own variables are: the addresses of the symbols
-	// _text (or _stext) and _end in /proc/kallsyms; end is 0 where it is not listed, both
-	// are where addresses are hidden: then no lock is known by its address. Nil: Load
-	// reads the file, which takes some 70 ms of CPU time.
-	Image func() (start, end uint64)
 }
 
 // DefaultOptions are 4096 classes, 16384 waiting threads and 2048 holders, about 7 MB

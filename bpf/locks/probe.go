@@ -37,7 +37,7 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	if err := members.Load(spec, &p.objs, "locks"); err != nil {
 		return nil, err
 	}
-	if err := p.tellImage(o.Image); err != nil {
+	if err := p.tellImage(); err != nil {
 		return nil, errors.Join(err, p.objs.Close())
 	}
 	return p, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/kmend/kmend/bpf/locks"
@@ -32,9 +33,7 @@ type kernelLocks struct {
 }
 
 func loadLocks(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error) {
-	o := locks.DefaultOptions()
-	o.Image = kernel.Image
-	p, err := locks.Load(o, m)
+	p, err := locks.Load(locks.DefaultOptions(), m)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +46,11 @@ func loadLocks(m *probe.Members, kernel *symbols.KernelSymbols) (measurer, error
 
 func (k *kernelLocks) Close() error { return errors.Join(k.probe.Close(), k.symbols.Close()) }
 
-func (k *kernelLocks) Measure(ctx context.Context, _ subject, window time.Duration) (reading, error) {
+func (k *kernelLocks) Measure(ctx context.Context, s subject, window time.Duration) (reading, error) {
+	var names sync.WaitGroup
+	names.Go(func() { k.readNames(ctx, s) })
 	r, err := k.probe.Measure(ctx, window)
+	names.Wait()
 	if err != nil {
 		return reading{}, err
 	}
@@ -69,6 +71,19 @@ func (k *kernelLocks) Measure(ctx context.Context, _ subject, window time.Durati
 		return named[i].Kernel, vars[r.Waits[i].Address]
 	})
 	return reading{evidence: lockEvidence(classes), lost: r.Lost}, nil
+}
+
+// readNames reads the kernel's symbols while the window runs, where they are not known
+// yet: nobody then waits for them before it or after it.
+func (k *kernelLocks) readNames(ctx context.Context, s subject) {
+	leave, err := s.account()
+	if err != nil {
+		return // who needs a name reads them
+	}
+	defer leave()
+	if probe.Opened(ctx) == nil {
+		_ = k.kernel.Read() // who needs a name says why there is none
+	}
 }
 
 // lockSum is a class of locks as people know them.

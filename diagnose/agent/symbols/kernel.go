@@ -63,14 +63,6 @@ func (k *KernelSymbols) Variables(addrs []uint64) map[uint64]string {
 	return out
 }
 
-// Image is where the kernel's own functions and variables are, without those of
-// modules: its first address and the one behind its last. The last is 0 where it is
-// not listed, which takes CONFIG_KALLSYMS_ALL; both are where addresses are hidden.
-func (k *KernelSymbols) Image() (start, end uint64) {
-	names, _ := k.symbols()
-	return names.start, names.end
-}
-
 func (k *KernelSymbols) symbols() (kallsyms, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -98,11 +90,8 @@ func loadedModules(proc string) string {
 	return out.String()
 }
 
-// kallsyms is functions and variables, and where those of the kernel's own image are.
-type kallsyms struct {
-	functions, variables symbolTable
-	start, end           uint64
-}
+// kallsyms is functions and variables.
+type kallsyms struct{ functions, variables symbolTable }
 
 // symbolTable is symbols, in the order of their addresses after sort. Their names are
 // in one block, as "NAME" or "NAME\tMODULE".
@@ -134,14 +123,14 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 		if !ok || len(rest) < 3 {
 			continue
 		}
-		name, bound := rest[2:], k.bound(rest[2:])
+		name := rest[2:]
 		var to *symbolTable
 		switch {
 		case strings.ContainsRune("tTwW", rune(rest[0])):
 			to = &k.functions
 		case strings.ContainsRune("bBdDrR", rune(rest[0])) && !bytes.HasPrefix(name, []byte("__start_")) && !bytes.HasPrefix(name, []byte("__stop_")):
 			to = &k.variables
-		case bound == nil:
+		default:
 			continue
 		}
 		a, err := strconv.ParseUint(string(addr), 16, 64)
@@ -152,12 +141,7 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 			hidden++
 			continue
 		}
-		if bound != nil && *bound == 0 {
-			*bound = a
-		}
-		if to != nil {
-			to.add(a, name)
-		}
+		to.add(a, name)
 	}
 	if err := lines.Err(); err != nil {
 		return k, fmt.Errorf("reading the kernel's symbols: %w", err)
@@ -172,18 +156,6 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 	k.functions.sort()
 	k.variables.sort()
 	return k, nil
-}
-
-// bound is where the address of a symbol that bounds the kernel's image is kept, and
-// nil of any other.
-func (k *kallsyms) bound(name []byte) *uint64 {
-	switch string(name) {
-	case "_text", "_stext":
-		return &k.start
-	case "_end":
-		return &k.end
-	}
-	return nil
 }
 
 func (t *symbolTable) add(addr uint64, name []byte) {
