@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -41,6 +43,10 @@ func supported(cache *btf.Cache, name string, tracepoints ...string) error {
 	if err := privileged(name); err != nil {
 		return err
 	}
+	// Not there in another network namespace than the host's: loading asks, too.
+	if setting, err := os.ReadFile("/proc/sys/net/core/bpf_jit_enable"); err == nil && !jits(setting) {
+		return noJIT(name, "net.core.bpf_jit_enable is 0")
+	}
 	if _, err := os.Stat(btfPath); err != nil {
 		return noBTF(name, err)
 	}
@@ -66,6 +72,19 @@ func noPrivileges(name, reason string) error {
 	return &UnsupportedError{name, "privileges", reason,
 		"run as root, or give the process CAP_BPF and CAP_PERFMON"}
 }
+
+// noJIT: the kernel interprets programs then, which may neither call its functions
+// (kfuncs) nor have callbacks (bpf_loop).
+func noJIT(name, reason string) error {
+	return &UnsupportedError{name, "JIT compiler for eBPF", reason,
+		"set net.core.bpf_jit_enable=1 on this node (sysctl), or run a kernel built with CONFIG_BPF_JIT=y"}
+}
+
+// jits reads the setting net.core.bpf_jit_enable.
+func jits(setting []byte) bool { return strings.TrimSpace(string(setting)) != "0" }
+
+// withoutJIT is what the verifier says of kfuncs and callbacks without a JIT compiler.
+var withoutJIT = regexp.MustCompile(`JIT is required|not allowed in non-JITed programs`)
 
 // privileged reads the effective capabilities: loading tracing programs takes
 // CAP_SYS_ADMIN, or CAP_BPF with CAP_PERFMON.
@@ -93,6 +112,9 @@ func typed(name string, err error) error {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
+		if i := slices.IndexFunc(verifier.Log, withoutJIT.MatchString); i >= 0 {
+			return noJIT(name, verifier.Log[i])
+		}
 		return err
 	case errors.Is(err, fs.ErrPermission):
 		if lock, _ := os.ReadFile("/sys/kernel/security/lockdown"); strings.Contains(string(lock), "[confidentiality]") {
