@@ -1,11 +1,12 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,23 +45,31 @@ func openKit(groups int, kernel *symbols.KernelSymbols, m *meter) (prober, error
 		return nil, err
 	}
 	k := &kit{members: members}
-	var loading sync.WaitGroup // of all at once: the kernel verifies on as many CPUs as ask
 	for _, i := range instruments(kernel) {
 		k.parts = append(k.parts, part{instrument: i})
 	}
-	for i := range k.parts {
-		p := &k.parts[i]
+	var loading sync.WaitGroup
+	// As many at once as the kernel can verify: more would take the CPUs from the
+	// ledger, which takes longest and so begins first.
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	begin := func(load func() error, failed *error) {
+		slots <- struct{}{}
 		loading.Go(func() {
+			defer func() { <-slots }()
 			leave, err := m.join()
 			if err != nil {
-				p.err = err
+				*failed = err
 				return
 			}
 			defer leave()
-			p.measurer, p.err = p.load(members)
+			*failed = load()
 		})
 	}
-	k.ledger, err = threads.Load(o, members)
+	begin(func() (err error) { k.ledger, err = threads.Load(o, members); return err }, &err)
+	for i := range k.parts {
+		p := &k.parts[i]
+		begin(func() (err error) { p.measurer, err = p.load(members); return err }, &p.err)
+	}
 	loading.Wait()
 	if err != nil {
 		return nil, errors.Join(err, k.Close())
@@ -74,18 +83,21 @@ func (k *kit) Memory() int64 { return k.bytes }
 // tables adds up the kernel memory of the BPF maps that this process holds, as
 // /proc/self/fdinfo has it. A map held twice counts twice, which none is for long.
 func tables() (sum int64) {
-	fds, err := os.ReadDir("/proc/self/fdinfo")
+	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return 0 // no /proc: the budget then only knows this process
 	}
 	for _, fd := range fds {
+		if what, err := os.Readlink("/proc/self/fd/" + fd.Name()); err != nil || what != "anon_inode:bpf-map" {
+			continue
+		}
 		info, err := os.ReadFile("/proc/self/fdinfo/" + fd.Name())
-		if err != nil || !bytes.Contains(info, []byte("map_type:")) {
+		if err != nil {
 			continue
 		}
 		for line := range strings.Lines(string(info)) {
-			var n int64
-			if c, _ := fmt.Sscanf(line, "memlock: %d", &n); c == 1 {
+			if bytes, ok := strings.CutPrefix(line, "memlock:"); ok {
+				n, _ := strconv.ParseInt(strings.TrimSpace(bytes), 10, 64)
 				sum += n
 			}
 		}
