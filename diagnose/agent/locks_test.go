@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/diagnose/agent/symbols"
 	"github.com/kmend/kmend/incident"
+	"golang.org/x/sys/unix"
 )
 
 // instrumentOf loads one instrument for one process.
@@ -144,5 +146,56 @@ func TestContendedSpin(t *testing.T) {
 		if got := c.l.contendedSpin(); got != c.want {
 			t.Errorf("%+v: %v", c.l, got)
 		}
+	}
+}
+
+// The kernel's symbols are read while the window runs, not before it, where it would
+// open later, nor behind it. The file is a pipe: who opens it waits for who writes.
+func TestTheKernelsNamesAreReadInTheWindow(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root for eBPF; make test runs it as root")
+	}
+	const window = time.Second
+	proc := t.TempDir()
+	path := filepath.Join(proc, "kallsyms")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan time.Time, 1)
+	go func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		asked <- time.Now()
+		if err == nil {
+			_, _ = f.WriteString("ffffffff81000000 T _text\n")
+			_ = f.Close()
+		}
+	}()
+	m, err := probe.NewMembers(probe.MinGroups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	in, err := loadLocks(m, symbols.NewKernelSymbols(proc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	began := time.Now()
+	if len(asked) != 0 {
+		t.Fatal("loading reads them")
+	}
+	if err := m.Set(probe.Target{PIDs: []int{os.Getpid()}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Measure(t.Context(), subject{}, window); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case at := <-asked:
+		if at.Sub(began) > window {
+			t.Errorf("they were read %v after the beginning of a window of %v", at.Sub(began), window)
+		}
+	default:
+		t.Error("they were not read by the end of the window")
 	}
 }
