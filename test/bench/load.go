@@ -87,8 +87,12 @@ func once(ctx context.Context, cgroup string) (load time.Duration, beside []time
 		if err != nil {
 			return 0, nil, 0, err
 		}
-		load = max(load, loaded)
-		beside, memory = append(beside, time.Since(began)-loaded-window), max(memory, m.Cost.MemoryBytes)
+		beside = append(beside, time.Since(began)-loaded-window)
+		if len(beside) == 1 { // the only one that loads
+			load = loaded
+			continue
+		}
+		memory = max(memory, m.Cost.MemoryBytes)
 	}
 	return load, beside, memory, nil
 }
