@@ -67,12 +67,14 @@ struct account {
 	__u64 waited;        /* in other waits since it was last read */
 	struct thread_state wait;
 	__u64 wait_delay;    /* run_delay when it began */
-	__u64 lock_since;    /* CLOCK_MONOTONIC; 0: it waits for none. And run_delay then */
-	__u64 lock_delay;
+	__u64 lock;          /* of the kernel that it sleeps for; 0: none */
+	__u64 lock_since;    /* CLOCK_MONOTONIC */
+	__u64 lock_delay;    /* run_delay then */
 	__u64 reclaim_since; /* CLOCK_MONOTONIC; 0: it does not. And then */
 	__u64 reclaim_runtime;
 	__u64 reclaim_delay;
-	__u32 cell; /* number of its group's, when it was last read or when it ended */
+	__u64 serial; /* of its group, when it ended */
+	__u32 cell;   /* number of its group's, when it was last read or when it ended */
 	__u16 kernel;
 	__u16 waits; /* until it has had a CPU again */
 };
@@ -91,8 +93,9 @@ struct slot {
 	__u64 task;
 	__u32 head; /* of its part of the log, written */
 	__u32 tail; /* read */
-	__u64 spins;
-	__u64 pad[5]; /* a cache line */
+	__u64 spinner; /* a thread that spins for a lock, and for which */
+	__u64 spun_for;
+	__u64 pad[4]; /* a cache line */
 };
 
 struct {
@@ -126,6 +129,7 @@ struct {
 	__type(value, struct seen);
 } seen SEC(".maps");
 
+const volatile __u64 began = 0; /* CLOCK_MONOTONIC when this was loaded */
 volatile __u64 throttled_threads; /* that have not had a CPU since */
 
 /* Ids of threads that ended, or for which the log had no room. */
@@ -283,4 +287,10 @@ static __always_inline void add_wait(struct cell *c, __u32 state, __u64 begin, _
 	}
 	if (state < NUM_RECORDED)
 		count(c->ns[state], ns);
+}
+
+/* This CPU's clock, of a thread that is queued or runs here. */
+static __always_inline __u64 clock_of(struct task_struct *p)
+{
+	return readable(p)->se.cfs_rq->rq->clock;
 }

@@ -22,34 +22,11 @@
 #include "account.h"
 #include "throttle.h"
 #include "tcp.h"
+#include "block.h"
+#include "victims.h"
+#include "settle.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-volatile __u32 tick;        /* user space counts its reads */
-const volatile __u64 began = 0; /* CLOCK_MONOTONIC when this was loaded */
-
-struct victim {
-	__u64 cgroup;
-	__u64 at; /* CLOCK_MONOTONIC */
-	__u32 pid;
-	__u32 ready; /* its number and 1, once it is written */
-	char comm[16];
-};
-
-enum { VICTIMS = 64 };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, VICTIMS);
-	__type(key, __u32);
-	__type(value, struct victim);
-} victims SEC(".maps");
-
-volatile __u32 victim_count;
-
-/* A thread that was active for less is not worth counting: 2% of a second. */
-#define ACTIVE_NS 20000000
 
 /*
  * What a thread waits for that blocks, by its own flags, which it takes back when it
@@ -62,12 +39,6 @@ static __always_inline __u32 waits_for(struct task_struct *readable)
 	if (bpf_core_field_exists(r->in_memstall) && BPF_CORE_READ_BITFIELD(r, in_memstall))
 		return REC_RECLAIM;
 	return BPF_CORE_READ_BITFIELD(readable, in_iowait) ? REC_IO : 0;
-}
-
-/* This CPU's clock, of a thread that is queued or runs here. */
-static __always_inline __u64 clock_of(struct task_struct *p)
-{
-	return readable(p)->se.cfs_rq->rq->clock;
 }
 
 /* A thread that was there before begins with what it has done since it is known. */
@@ -160,6 +131,7 @@ static __noinline int forget(struct task_struct *p)
 	struct account *a = account_for(p);
 	__u32 pid = readable(p)->pid;
 	struct mark *m = mark_at(pid);
+	struct cell *c;
 
 	if (m && m->pid == pid)
 		m->pid = 0;
@@ -172,6 +144,8 @@ static __noinline int forget(struct task_struct *p)
 	a->waits = false;
 	counts_of(p, &a->end);
 	a->cell = cell_number(p);
+	c = cell_at(a->cell);
+	a->serial = c ? c->serial : 0;
 	__sync_lock_test_and_set(&a->task, 0);
 	put_on_list(pid);
 	return 0;
@@ -238,14 +212,14 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 		} else {
 			list_thread(prev);
 		}
-		if (state & TASK_DEAD) {
-			forget(prev);
-		} else if (!(flags & PF_KTHREAD)) {
+		if (!(flags & PF_KTHREAD)) {
 			if (throttled_threads || (runnable && (!bpf_core_field_exists(r->throttled) || r->throttled)))
 				leave_limited(prev, runnable);
 			if (!runnable && waits_for(r))
 				begin_waiting(prev, waits_for(r));
 		}
+		if (state & TASK_DEAD)
+			forget(prev);
 	}
 	if (waits_for(readable(next)))
 		end_waiting(next, more_of(next)->sched_info.last_queued);
@@ -317,12 +291,18 @@ int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
 
 	if (!slot)
 		return 0;
-	slot->spins = flags & LCB_F_SPIN;
-	if (flags & LCB_F_SPIN || readable(p)->flags & PF_KTHREAD)
+	slot->spinner = 0;
+	if (flags & LCB_F_SPIN) {
+		slot->spinner = (__u64)p;
+		slot->spun_for = (__u64)lock;
+		return 0;
+	}
+	if (readable(p)->flags & PF_KTHREAD)
 		return 0;
 	a = account_for(p);
 	if (!a)
 		return 0;
+	a->lock = (__u64)lock;
 	a->lock_since = bpf_ktime_get_ns();
 	a->lock_delay = more_of(p)->sched_info.run_delay;
 	return 0;
@@ -330,7 +310,7 @@ int BPF_PROG(on_contention_begin, void *lock, unsigned int flags)
 
 /* Whoever spins stays on its CPU; else it has slept meanwhile, all but for waits for a CPU. */
 SEC("tp_btf/contention_end")
-int BPF_PROG(on_contention_end)
+int BPF_PROG(on_contention_end, void *lock)
 {
 	struct task_struct *p = bpf_get_current_task_btf();
 	struct slot *slot = own_slot();
@@ -340,15 +320,15 @@ int BPF_PROG(on_contention_end)
 
 	if (!slot)
 		return 0;
-	if (slot->spins) {
-		slot->spins = 0;
+	if (slot->spinner == (__u64)p && slot->spun_for == (__u64)lock) {
+		slot->spinner = 0;
 		return 0;
 	}
 	a = account_of(p);
-	if (!a || !a->lock_since)
+	if (!a || a->lock != (__u64)lock)
 		return 0;
 	since = a->lock_since;
-	a->lock_since = 0;
+	a->lock = 0;
 	if (a->reclaim_since)
 		return 0;
 	now = bpf_ktime_get_ns();
@@ -432,326 +412,6 @@ int BPF_PROG(on_memcg_reclaim_end)
 	return end_reclaim();
 }
 
-/*
- * A request, from when its first bio has one until it is complete. It begins in the
- * context of who asks; what kernel threads do, the journal's among them, is nobody's.
- */
-struct io {
-	__u64 begin;
-	__u64 serial; /* of the group that has the cell; 0: it is a kernel thread's */
-	__u32 cell;
-	__u32 pad;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096); /* a bio that was merged behind another does not come back */
-	__type(key, __u64);        /* struct bio * */
-	__type(value, struct io);
-} ios SEC(".maps");
-
-struct bio;
-
-volatile __u64 kernel_requests;
-volatile __u64 kernel_request_ns;
-
-SEC("tp_btf/block_getrq")
-int BPF_PROG(on_block_request, struct bio *bio)
-{
-	struct task_struct *p = bpf_get_current_task_btf();
-	struct io io = {.begin = bpf_ktime_get_ns()};
-	__u64 key = (__u64)bio;
-
-	if (!(p->flags & PF_KTHREAD)) {
-		struct cell *c;
-
-		io.cell = cell_number(p);
-		c = cell_at(io.cell);
-		if (!c)
-			return 0;
-		io.serial = c->serial;
-	}
-	bpf_map_update_elem(&ios, &key, &io, BPF_ANY);
-	return 0;
-}
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct request {
-	struct bio *bio;
-};
-
-#pragma clang attribute pop
-
-SEC("tp_btf/block_rq_complete")
-int BPF_PROG(on_block_done, struct request *rq)
-{
-	__u64 key = (__u64)rq->bio, now = bpf_ktime_get_ns(), ns;
-	struct io *io = bpf_map_lookup_elem(&ios, &key);
-	struct cell *c;
-
-	if (!io)
-		return 0;
-	ns = now > io->begin ? now - io->begin : 0;
-	c = cell_at(io->cell);
-	if (!io->serial) {
-		count(kernel_requests, 1);
-		count(kernel_request_ns, ns);
-	} else if (c && c->serial == io->serial) {
-		count(c->requests, 1);
-		count(c->request_ns, ns);
-	}
-	bpf_map_delete_elem(&ios, &key);
-	return 0;
-}
-
-/*
- * The OOM killer's victim ends. Its tracepoint, mark_victim, has another form in
- * each kernel and knows only a number in some; what it marks stays until here.
- */
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(on_exit, struct task_struct *p)
-{
-	struct victim *v;
-	struct cell *c;
-	__u32 nth, i;
-
-	if (p->pid != p->tgid || !((struct task_struct___recorder *)p)->signal->oom_mm)
-		return 0;
-	c = cell_of(p);
-	if (!c)
-		return 0;
-	count(c->ooms, 1);
-	nth = __sync_fetch_and_add(&victim_count, 1);
-	i = nth % VICTIMS;
-	v = bpf_map_lookup_elem(&victims, &i);
-	if (!v)
-		return 0;
-	v->cgroup = c->cgroup;
-	v->at = bpf_ktime_get_ns();
-	v->pid = p->tgid;
-	bpf_core_read(v->comm, sizeof(v->comm), &p->comm);
-	__sync_lock_test_and_set(&v->ready, nth + 1);
-	return 0;
-}
-
-/*
- * Reads the quotas of one group. It may be gone, and its memory somebody else's:
- * the serial number, which is never given twice, is compared after what was read.
- */
-static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
-{
-	struct task_group___recorder *tg = (void *)c->group;
-	__u64 quota, period, periods, throttled, ns;
-	struct cell *above;
-	bool limited;
-
-	if (!tg)
-		return *number > highest;
-	if (!bpf_core_field_exists(tg->cfs_bandwidth))
-		return 0;
-	quota = BPF_CORE_READ(tg, cfs_bandwidth.quota);
-	if (quota == NO_QUOTA && c->quota == NO_QUOTA) { /* the rest does not change */
-		limited = false;
-		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
-			c->group = 0;
-			return 0;
-		}
-	} else {
-		period = BPF_CORE_READ(tg, cfs_bandwidth.period);
-		periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
-		throttled = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
-		ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
-		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
-			c->group = 0;
-			return 0;
-		}
-		limited = quota != NO_QUOTA;
-		c->quota = quota;
-		c->period = period;
-		c->periods = periods;
-		c->throttled_periods = throttled;
-		c->throttled_ns = ns;
-	}
-	above = cell_at(c->above); /* of which this is known, of this second or the last */
-	limited = limited || (c->above && above && above->limited);
-	c->limited = limited;
-	return 0;
-}
-
-/* Reads what the kernel has counted for a live thread; its memory may be another's by then. */
-static __always_inline bool read_counts(struct task_struct___recorder *r, __u32 pid, struct counts *n)
-{
-	n->runtime = BPF_CORE_READ(r, se.sum_exec_runtime);
-	n->run_delay = BPF_CORE_READ(r, sched_info.run_delay);
-	n->runs = BPF_CORE_READ(r, sched_info.pcount);
-	return BPF_CORE_READ(r, pid) == pid;
-}
-
-/*
- * What a thread did since it was last read goes to the cell of the group that it is
- * in now; p is none when it has ended. A part that is negative takes back what was counted too early.
- */
-static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid)
-{
-	__u64 ran, runs, waited, other, throttled;
-	struct counts n = a->end;
-	struct mark *m = mark_at(pid);
-	struct cell *c;
-
-	if (m && m->pid != pid)
-		m = 0;
-	if (m)
-		m->listed = false;
-	c = cell_at(a->cell);
-	if (p) {
-		struct task_group___recorder *tg = (void *)BPF_CORE_READ(p, sched_task_group);
-
-		if (!c || c->group != (__u64)tg) {
-			a->cell = group_number(tg);
-			c = cell_at(a->cell);
-		}
-		if (!read_counts((void *)p, pid, &n))
-			return 0; /* it ends just now */
-	}
-	if (!c)
-		return 0;
-	if (p && m)
-		m->limited = c->limited && !a->kernel;
-	ran = n.runtime - a->done.runtime;
-	/* Of a wait that may be throttled nothing is known before it is over. */
-	if (a->waits && a->wait.state == REC_RUN_QUEUE && n.run_delay > a->wait_delay)
-		n.run_delay = a->wait_delay;
-	waited = n.run_delay - a->done.run_delay;
-	runs = n.runs - a->done.runs;
-	a->done.run_delay = n.run_delay;
-	a->done.runs = n.runs;
-	count(a->done.runtime, ran);
-	count(c->ns[REC_ON_CPU], ran);
-	count(c->switches, runs);
-	if (a->kernel)
-		return 0;
-	other = __sync_lock_test_and_set(&a->waited, 0);
-	throttled = a->throttled;
-	if (throttled) {
-		if ((__s64)waited < (__s64)throttled)
-			throttled = (__s64)waited > 0 ? waited : 0; /* the wait has just ended: the rest comes */
-		count(a->throttled, -throttled);
-		waited -= throttled;
-		other += throttled;
-	}
-	if ((__s64)waited > 0) {
-		__u64 now = bpf_ktime_get_ns() + clock_offset;
-
-		add_wait(c, REC_RUN_QUEUE, now - waited, now);
-	}
-	if ((__s64)(ran + waited + other) >= ACTIVE_NS)
-		count(c->threads, 1);
-	return 0;
-}
-
-static __noinline int settle_thread(__u32 pid)
-{
-	struct account *a = bpf_map_lookup_elem(&accounts, &pid);
-	struct task_struct *p;
-
-	if (!a)
-		return 0;
-	p = (void *)a->task;
-	settle(a, p, pid);
-	if (!p)
-		bpf_map_delete_elem(&accounts, &pid);
-	return 0;
-}
-
-/* The next thread of the list. */
-static long settle_listed(__u32 i, void *ctx)
-{
-	__u32 at = list_tail % LISTED, *pid;
-
-	if (list_tail == list_head)
-		return 1;
-	pid = bpf_map_lookup_elem(&list, &at);
-	if (!pid)
-		return 1;
-	list_tail++;
-	settle_thread(*pid);
-	return 0;
-}
-
-/*
- * The account of a thread that was seen on a CPU. It may have ended, and its memory be
- * anybody's: who has ended has an account, or had one. One thread's id may have become
- * another's, by execve(2) of a thread that does not lead its process.
- */
-static __noinline int settle_task(struct task_struct *p)
-{
-	struct task_struct___recorder *r = (void *)p;
-	struct account *a, first = {.task = (__u64)p};
-	__u32 pid = BPF_CORE_READ(r, pid);
-
-	if (!pid)
-		return 0;
-	a = bpf_map_lookup_elem(&accounts, &pid);
-	if (!a || (a->task && a->task != (__u64)p)) {
-		if (BPF_CORE_READ(r, __state) & TASK_DEAD || BPF_CORE_READ(r, usage.refs.counter) <= 0)
-			return 0;
-		first.kernel = !!(BPF_CORE_READ(r, flags) & PF_KTHREAD);
-		if (a || BPF_CORE_READ(r, start_time) < began)
-			read_counts(r, pid, &first.done);
-		bpf_map_update_elem(&accounts, &pid, &first, a ? BPF_ANY : BPF_NOEXIST);
-	}
-	return settle_thread(pid);
-}
-
-/* The next thread that gave up this CPU. */
-static long settle_logged(__u32 n, __u32 *cpu)
-{
-	struct slot *slot = bpf_map_lookup_elem(&slots, cpu);
-	struct seen *before;
-	__u64 *entry;
-	__u32 i;
-
-	if (!slot || slot->tail == slot->head)
-		return 1;
-	i = *cpu * LOGGED + slot->tail % LOGGED;
-	entry = bpf_map_lookup_elem(&logs, &i);
-	if (!entry)
-		return 1;
-	i = (*entry >> 6 ^ *entry >> 18) % SEEN;
-	before = bpf_map_lookup_elem(&seen, &i);
-	if (before && (before->task != *entry || before->tick != tick)) {
-		before->task = *entry;
-		before->tick = tick;
-		settle_task((void *)*entry);
-	}
-	slot->tail++;
-	return 0;
-}
-
-/* Those that gave up a CPU, and the one that has it now. */
-static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, void *ctx)
-{
-	__u32 number = *cpu;
-
-	bpf_loop(slot->head - slot->tail, settle_logged, &number, 0);
-	if (slot->task)
-		settle_task((void *)slot->task);
-	return 0;
-}
-
-/* Run by user space before each of its reads. */
-SEC("syscall")
-int sample_groups(void *ctx)
-{
-	clock_offset = clock_of(bpf_get_current_task_btf()) - bpf_ktime_get_ns();
-	bpf_for_each_map_elem(&slots, settle_cpu, 0, 0);
-	bpf_loop(list_head - list_tail, settle_listed, 0, 0);
-	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
-	settle_senders();
-	return 0;
-}
-
 /* The waits that last, for whoever asks about a time in which they had begun. */
 SEC("iter/task")
 int open_waits(struct bpf_iter__task *ctx)
@@ -782,7 +442,7 @@ int open_waits(struct bpf_iter__task *ctx)
 	} else if (!queued && waits && a->wait.state != REC_RUN_QUEUE && a->wait.since < now) {
 		lasts.state = a->wait.state;
 		lasts.begin = a->wait.since;
-	} else if (!queued && a && a->lock_since) {
+	} else if (!queued && a && a->lock && readable(p)->__state & TASK_UNINTERRUPTIBLE) {
 		lasts.state = REC_KERNEL_LOCK;
 		lasts.begin = a->lock_since + clock_offset;
 	}

@@ -40,11 +40,13 @@ type recorderAccount struct {
 		MayThrottle uint32
 	}
 	WaitDelay      uint64
+	Lock           uint64
 	LockSince      uint64
 	LockDelay      uint64
 	ReclaimSince   uint64
 	ReclaimRuntime uint64
 	ReclaimDelay   uint64
+	Serial         uint64
 	Cell           uint32
 	Kernel         uint16
 	Waits          uint16
@@ -124,12 +126,13 @@ type recorderSender struct {
 }
 
 type recorderSlot struct {
-	_     structs.HostLayout
-	Task  uint64
-	Head  uint32
-	Tail  uint32
-	Spins uint64
-	Pad   [5]uint64
+	_       structs.HostLayout
+	Task    uint64
+	Head    uint32
+	Tail    uint32
+	Spinner uint64
+	SpunFor uint64
+	Pad     [4]uint64
 }
 
 type recorderVictim struct {

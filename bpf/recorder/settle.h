@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The reader's side, once a second: what the kernel has counted goes to the cells. */
+#pragma once
+
+volatile __u32 tick; /* user space counts its reads */
+
+/* A thread that was active for less is not worth counting: 2% of a second. */
+#define ACTIVE_NS 20000000
+
+/*
+ * Reads the quotas of one group. It may be gone, and its memory somebody else's:
+ * the serial number, which is never given twice, is compared after what was read.
+ */
+static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
+{
+	struct task_group___recorder *tg = (void *)c->group;
+	__u64 quota, period, periods, throttled, ns;
+	struct cell *above;
+	bool limited;
+
+	if (!tg)
+		return *number > highest;
+	if (!bpf_core_field_exists(tg->cfs_bandwidth))
+		return 0;
+	quota = BPF_CORE_READ(tg, cfs_bandwidth.quota);
+	if (quota == NO_QUOTA && c->quota == NO_QUOTA) { /* the rest does not change */
+		limited = false;
+		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+			c->group = 0;
+			return 0;
+		}
+	} else {
+		period = BPF_CORE_READ(tg, cfs_bandwidth.period);
+		periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
+		throttled = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
+		ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
+		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+			c->group = 0;
+			return 0;
+		}
+		limited = quota != NO_QUOTA;
+		c->quota = quota;
+		c->period = period;
+		c->periods = periods;
+		c->throttled_periods = throttled;
+		c->throttled_ns = ns;
+	}
+	above = cell_at(c->above); /* of which this is known, of this second or the last */
+	limited = limited || (c->above && above && above->limited);
+	c->limited = limited;
+	return 0;
+}
+
+/* Reads what the kernel has counted for a live thread; its memory may be another's by then. */
+static __always_inline bool read_counts(struct task_struct___recorder *r, __u32 pid, struct counts *n)
+{
+	n->runtime = BPF_CORE_READ(r, se.sum_exec_runtime);
+	n->run_delay = BPF_CORE_READ(r, sched_info.run_delay);
+	n->runs = BPF_CORE_READ(r, sched_info.pcount);
+	return BPF_CORE_READ(r, pid) == pid;
+}
+
+/*
+ * What a thread did since it was last read goes to the cell of the group that it is
+ * in now; p is none when it has ended. A part that is negative takes back what was
+ * counted too early.
+ */
+static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid)
+{
+	__u64 ran, runs, waited, other, throttled;
+	struct counts n = a->end;
+	struct mark *m = mark_at(pid);
+	struct cell *c;
+
+	if (m && m->pid != pid)
+		m = 0;
+	if (m)
+		m->listed = false;
+	c = cell_at(a->cell);
+	if (p) {
+		struct task_group___recorder *tg = (void *)BPF_CORE_READ(p, sched_task_group);
+
+		if (!c || c->group != (__u64)tg) {
+			a->cell = group_number(tg);
+			c = cell_at(a->cell);
+		}
+		if (!read_counts((void *)p, pid, &n))
+			return 0; /* it ends just now */
+	}
+	if (!c || (!p && c->serial != a->serial))
+		return 0;
+	if (p && m)
+		m->limited = c->limited && !a->kernel;
+	ran = n.runtime - a->done.runtime;
+	/* Of a wait that may be throttled nothing is known before it is over. */
+	if (a->waits && a->wait.state == REC_RUN_QUEUE && n.run_delay > a->wait_delay)
+		n.run_delay = a->wait_delay;
+	waited = n.run_delay - a->done.run_delay;
+	runs = n.runs - a->done.runs;
+	a->done.run_delay = n.run_delay;
+	a->done.runs = n.runs;
+	count(a->done.runtime, ran);
+	count(c->ns[REC_ON_CPU], ran);
+	count(c->switches, runs);
+	if (a->kernel)
+		return 0;
+	other = __sync_lock_test_and_set(&a->waited, 0);
+	throttled = a->throttled;
+	if (throttled) {
+		if ((__s64)waited < (__s64)throttled)
+			throttled = (__s64)waited > 0 ? waited : 0; /* the wait has just ended: the rest comes */
+		count(a->throttled, -throttled);
+		waited -= throttled;
+		other += throttled;
+	}
+	if ((__s64)waited > 0) {
+		__u64 now = bpf_ktime_get_ns() + clock_offset;
+
+		add_wait(c, REC_RUN_QUEUE, now - waited, now);
+	}
+	if ((__s64)(ran + waited + other) >= ACTIVE_NS)
+		count(c->threads, 1);
+	return 0;
+}
+
+static __noinline int settle_thread(__u32 pid)
+{
+	struct account *a = bpf_map_lookup_elem(&accounts, &pid);
+	struct task_struct *p;
+
+	if (!a)
+		return 0;
+	p = (void *)a->task;
+	settle(a, p, pid);
+	if (!p)
+		bpf_map_delete_elem(&accounts, &pid);
+	return 0;
+}
+
+/* The next thread of the list. */
+static long settle_listed(__u32 i, void *ctx)
+{
+	__u32 at = list_tail % LISTED, *pid;
+
+	if (list_tail == list_head)
+		return 1;
+	pid = bpf_map_lookup_elem(&list, &at);
+	if (!pid)
+		return 1;
+	list_tail++;
+	settle_thread(*pid);
+	return 0;
+}
+
+/*
+ * The account of a thread that was seen on a CPU. It may have ended, and its memory be
+ * anybody's: who has ended has an account, or had one. One thread's id may have become
+ * another's, by execve(2) of a thread that does not lead its process.
+ */
+static __noinline int settle_task(struct task_struct *p)
+{
+	struct task_struct___recorder *r = (void *)p;
+	struct account *a, first = {.task = (__u64)p};
+	__u32 pid = BPF_CORE_READ(r, pid);
+
+	if (!pid)
+		return 0;
+	a = bpf_map_lookup_elem(&accounts, &pid);
+	if (!a || (a->task && a->task != (__u64)p)) {
+		if (BPF_CORE_READ(r, __state) & TASK_DEAD || BPF_CORE_READ(r, usage.refs.counter) <= 0)
+			return 0;
+		first.kernel = !!(BPF_CORE_READ(r, flags) & PF_KTHREAD);
+		if (a || BPF_CORE_READ(r, start_time) < began)
+			read_counts(r, pid, &first.done);
+		bpf_map_update_elem(&accounts, &pid, &first, a ? BPF_ANY : BPF_NOEXIST);
+	}
+	return settle_thread(pid);
+}
+
+/* The next thread that gave up this CPU. */
+static long settle_logged(__u32 n, __u32 *cpu)
+{
+	struct slot *slot = bpf_map_lookup_elem(&slots, cpu);
+	struct seen *before;
+	__u64 *entry;
+	__u32 i;
+
+	if (!slot || slot->tail == slot->head)
+		return 1;
+	i = *cpu * LOGGED + slot->tail % LOGGED;
+	entry = bpf_map_lookup_elem(&logs, &i);
+	if (!entry)
+		return 1;
+	i = (*entry >> 6 ^ *entry >> 18) % SEEN;
+	before = bpf_map_lookup_elem(&seen, &i);
+	if (before && (before->task != *entry || before->tick != tick)) {
+		before->task = *entry;
+		before->tick = tick;
+		settle_task((void *)*entry);
+	}
+	slot->tail++;
+	return 0;
+}
+
+/* Those that gave up a CPU, and the one that has it now. */
+static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, void *ctx)
+{
+	__u32 number = *cpu;
+
+	bpf_loop(slot->head - slot->tail, settle_logged, &number, 0);
+	if (slot->task)
+		settle_task((void *)slot->task);
+	return 0;
+}
+
+/* Run by user space before each of its reads. */
+SEC("syscall")
+int sample_groups(void *ctx)
+{
+	clock_offset = clock_of(bpf_get_current_task_btf()) - bpf_ktime_get_ns();
+	bpf_for_each_map_elem(&slots, settle_cpu, 0, 0);
+	bpf_loop(list_head - list_tail, settle_listed, 0, 0);
+	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
+	settle_senders();
+	return 0;
+}
