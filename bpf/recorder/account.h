@@ -59,12 +59,15 @@ struct counts {
 	__u64 runs;
 };
 
+/* First what the reader looks at each time: it is one line. */
 struct account {
-	__u64 task;          /* 0: it has ended, and its end is */
-	struct counts end;
-	struct counts done;  /* of it, what is in the cells */
-	__u64 throttled;     /* waits for CPUs that are in the cells as such, and are in run_delay too */
-	__u64 waited;        /* in other waits since it was last read */
+	__u64 task;         /* 0: it has ended, and its end is */
+	struct counts done; /* of what the kernel has counted, what is in the cells */
+	__u64 waited;       /* in other waits than for CPUs, since it was last read */
+	__u64 throttled;    /* waits for CPUs that are in the cells as such, and are in run_delay too */
+	__u32 cell;         /* number of its group's, when it was last read or when it ended */
+	__u16 kernel;
+	__u16 waits; /* until it has had a CPU again */
 	struct thread_state wait;
 	__u64 wait_delay;    /* run_delay when it began */
 	__u64 lock;          /* of the kernel that it sleeps for; 0: none */
@@ -73,10 +76,8 @@ struct account {
 	__u64 reclaim_since; /* CLOCK_MONOTONIC; 0: it does not. And then */
 	__u64 reclaim_runtime;
 	__u64 reclaim_delay;
-	__u64 serial; /* of its group, when it ended */
-	__u32 cell;   /* number of its group's, when it was last read or when it ended */
-	__u16 kernel;
-	__u16 waits; /* until it has had a CPU again */
+	struct counts end;
+	__u64 serial; /* of its group, then */
 };
 
 /* By thread id. Only the reader takes one out, so that none changes hands meanwhile. */

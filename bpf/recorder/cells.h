@@ -54,7 +54,7 @@ struct {
 } cells SEC(".maps");
 
 volatile __u32 highest; /* number of a cell that is in use */
-volatile __u64 no_cell; /* switches of groups whose number is past the array's end */
+volatile __u64 no_cell; /* what was not recorded: of groups past the array's end, of threads without an account */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

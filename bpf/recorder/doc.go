@@ -25,8 +25,7 @@ const (
 )
 
 // Delta is what one task group did between two reads. Waits that ended are in it
-// as a whole, once the thread has given up the CPU that it then got; those of more
-// than a second are in Sample.Long.
+// as a whole; those of more than a second are in Sample.Long.
 type Delta struct {
 	Cgroup uint64            // inode of its directory in the cpu controller's hierarchy; 1 is the root, 0 the groups beyond Options.MaxGroups
 	NS     [NumStates]uint64 // summed over threads; kernel threads count for OnCPU alone
@@ -76,7 +75,7 @@ type Sample struct {
 	Groups     []Delta       // in no order; groups that did nothing are not in it
 	Long       []Wait
 	Victims    []Victim
-	// Overflown counts switches of groups for which there was no cell: see
-	// Options.MaxGroups.
+	// Overflown counts what was not recorded: of groups for which there was no cell
+	// (see Options.MaxGroups), and of threads beyond the 65536th.
 	Overflown uint64
 }

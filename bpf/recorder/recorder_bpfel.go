@@ -16,20 +16,17 @@ import (
 type recorderAccount struct {
 	_    structs.HostLayout
 	Task uint64
-	End  struct {
-		_        structs.HostLayout
-		Runtime  uint64
-		RunDelay uint64
-		Runs     uint64
-	}
 	Done struct {
 		_        structs.HostLayout
 		Runtime  uint64
 		RunDelay uint64
 		Runs     uint64
 	}
-	Throttled uint64
 	Waited    uint64
+	Throttled uint64
+	Cell      uint32
+	Kernel    uint16
+	Waits     uint16
 	Wait      struct {
 		_           structs.HostLayout
 		Since       uint64
@@ -46,10 +43,13 @@ type recorderAccount struct {
 	ReclaimSince   uint64
 	ReclaimRuntime uint64
 	ReclaimDelay   uint64
-	Serial         uint64
-	Cell           uint32
-	Kernel         uint16
-	Waits          uint16
+	End            struct {
+		_        structs.HostLayout
+		Runtime  uint64
+		RunDelay uint64
+		Runs     uint64
+	}
+	Serial uint64
 }
 
 type recorderCell struct {

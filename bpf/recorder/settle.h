@@ -65,18 +65,12 @@ static __always_inline bool read_counts(struct task_struct___recorder *r, __u32 
  * in now; p is none when it has ended. A part that is negative takes back what was
  * counted too early.
  */
-static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid)
+static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid, __u64 now)
 {
-	__u64 ran, runs, waited, other, throttled;
-	struct counts n = a->end;
-	struct mark *m = mark_at(pid);
-	struct cell *c;
+	__u64 ran, runs, waited, other = 0, throttled;
+	struct cell *c = cell_at(a->cell);
+	struct counts n;
 
-	if (m && m->pid != pid)
-		m = 0;
-	if (m)
-		m->listed = false;
-	c = cell_at(a->cell);
 	if (p) {
 		struct task_group___recorder *tg = (void *)BPF_CORE_READ(p, sched_task_group);
 
@@ -86,15 +80,23 @@ static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid
 		}
 		if (!read_counts((void *)p, pid, &n))
 			return 0; /* it ends just now */
+	} else {
+		n = a->end;
+		if (c && c->serial != a->serial)
+			return 0;
 	}
-	if (!c || (!p && c->serial != a->serial))
+	if (!c)
 		return 0;
-	if (p && m)
-		m->limited = c->limited && !a->kernel;
-	ran = n.runtime - a->done.runtime;
+	if (p && c->limited && !a->kernel) {
+		struct mark *m = mark_at(pid);
+
+		if (m && m->pid == pid)
+			m->limited = true;
+	}
 	/* Of a wait that may be throttled nothing is known before it is over. */
 	if (a->waits && a->wait.state == REC_RUN_QUEUE && n.run_delay > a->wait_delay)
 		n.run_delay = a->wait_delay;
+	ran = n.runtime - a->done.runtime;
 	waited = n.run_delay - a->done.run_delay;
 	runs = n.runs - a->done.runs;
 	a->done.run_delay = n.run_delay;
@@ -104,7 +106,8 @@ static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid
 	count(c->switches, runs);
 	if (a->kernel)
 		return 0;
-	other = __sync_lock_test_and_set(&a->waited, 0);
+	if (a->waited)
+		other = __sync_lock_test_and_set(&a->waited, 0);
 	throttled = a->throttled;
 	if (throttled) {
 		if ((__s64)waited < (__s64)throttled)
@@ -113,42 +116,41 @@ static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid
 		waited -= throttled;
 		other += throttled;
 	}
-	if ((__s64)waited > 0) {
-		__u64 now = bpf_ktime_get_ns() + clock_offset;
-
-		add_wait(c, REC_RUN_QUEUE, now - waited, now);
-	}
+	add_wait(c, REC_RUN_QUEUE, now - waited, now);
 	if ((__s64)(ran + waited + other) >= ACTIVE_NS)
 		count(c->threads, 1);
 	return 0;
 }
 
-static __noinline int settle_thread(__u32 pid)
+static __always_inline void settle_account(struct account *a, __u32 pid, __u64 now)
 {
-	struct account *a = bpf_map_lookup_elem(&accounts, &pid);
-	struct task_struct *p;
+	struct task_struct *p = (void *)a->task;
 
-	if (!a)
-		return 0;
-	p = (void *)a->task;
-	settle(a, p, pid);
+	settle(a, p, pid, now);
 	if (!p)
 		bpf_map_delete_elem(&accounts, &pid);
-	return 0;
 }
 
 /* The next thread of the list. */
-static long settle_listed(__u32 i, void *ctx)
+static long settle_listed(__u32 i, __u64 *now)
 {
-	__u32 at = list_tail % LISTED, *pid;
+	__u32 at = list_tail % LISTED, *listed, pid;
+	struct account *a;
+	struct mark *m;
 
 	if (list_tail == list_head)
 		return 1;
-	pid = bpf_map_lookup_elem(&list, &at);
-	if (!pid)
+	listed = bpf_map_lookup_elem(&list, &at);
+	if (!listed)
 		return 1;
+	pid = *listed;
 	list_tail++;
-	settle_thread(*pid);
+	m = mark_at(pid);
+	if (m && m->pid == pid)
+		m->listed = false;
+	a = bpf_map_lookup_elem(&accounts, &pid);
+	if (a)
+		settle_account(a, pid, *now);
 	return 0;
 }
 
@@ -157,7 +159,7 @@ static long settle_listed(__u32 i, void *ctx)
  * anybody's: who has ended has an account, or had one. One thread's id may have become
  * another's, by execve(2) of a thread that does not lead its process.
  */
-static __noinline int settle_task(struct task_struct *p)
+static __noinline int settle_task(struct task_struct *p, __u64 now)
 {
 	struct task_struct___recorder *r = (void *)p;
 	struct account *a, first = {.task = (__u64)p};
@@ -173,21 +175,31 @@ static __noinline int settle_task(struct task_struct *p)
 		if (a || BPF_CORE_READ(r, start_time) < began)
 			read_counts(r, pid, &first.done);
 		bpf_map_update_elem(&accounts, &pid, &first, a ? BPF_ANY : BPF_NOEXIST);
+		a = bpf_map_lookup_elem(&accounts, &pid);
 	}
-	return settle_thread(pid);
+	if (a)
+		settle_account(a, pid, now);
+	else
+		no_cell++; /* no room */
+	return 0;
 }
 
+struct reading {
+	__u64 now; /* the scheduler's clock */
+	__u32 cpu;
+};
+
 /* The next thread that gave up this CPU. */
-static long settle_logged(__u32 n, __u32 *cpu)
+static long settle_logged(__u32 n, struct reading *r)
 {
-	struct slot *slot = bpf_map_lookup_elem(&slots, cpu);
+	__u32 cpu = r->cpu, i;
+	struct slot *slot = bpf_map_lookup_elem(&slots, &cpu);
 	struct seen *before;
 	__u64 *entry;
-	__u32 i;
 
 	if (!slot || slot->tail == slot->head)
 		return 1;
-	i = *cpu * LOGGED + slot->tail % LOGGED;
+	i = cpu * LOGGED + slot->tail % LOGGED;
 	entry = bpf_map_lookup_elem(&logs, &i);
 	if (!entry)
 		return 1;
@@ -196,20 +208,20 @@ static long settle_logged(__u32 n, __u32 *cpu)
 	if (before && (before->task != *entry || before->tick != tick)) {
 		before->task = *entry;
 		before->tick = tick;
-		settle_task((void *)*entry);
+		settle_task((void *)*entry, r->now);
 	}
 	slot->tail++;
 	return 0;
 }
 
 /* Those that gave up a CPU, and the one that has it now. */
-static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, void *ctx)
+static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, __u64 *now)
 {
-	__u32 number = *cpu;
+	struct reading r = {.now = *now, .cpu = *cpu};
 
-	bpf_loop(slot->head - slot->tail, settle_logged, &number, 0);
+	bpf_loop(slot->head - slot->tail, settle_logged, &r, 0);
 	if (slot->task)
-		settle_task((void *)slot->task);
+		settle_task((void *)slot->task, r.now);
 	return 0;
 }
 
@@ -217,9 +229,11 @@ static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, void *ctx)
 SEC("syscall")
 int sample_groups(void *ctx)
 {
-	clock_offset = clock_of(bpf_get_current_task_btf()) - bpf_ktime_get_ns();
-	bpf_for_each_map_elem(&slots, settle_cpu, 0, 0);
-	bpf_loop(list_head - list_tail, settle_listed, 0, 0);
+	__u64 now = clock_of(bpf_get_current_task_btf());
+
+	clock_offset = now - bpf_ktime_get_ns();
+	bpf_for_each_map_elem(&slots, settle_cpu, &now, 0);
+	bpf_loop(list_head - list_tail, settle_listed, &now, 0);
 	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
 	settle_senders();
 	return 0;
