@@ -73,6 +73,8 @@ func TestAgreesWithTheLedger(t *testing.T) {
 		{"queueing", 0, []string{"-mode", "burn", "-threads", "3", "-cpus", "0"}},
 		{"short, queueing", 0, []string{"-mode", "pingpong", "-threads", "4", "-on", "300us", "-cpus", "0"}},
 		{"short, throttled", 0.2, []string{"-mode", "pingpong", "-threads", "2", "-on", "100us", "-cpus", "0"}},
+		{"writing to a disk", 0, []string{"-mode", "fsync", "-threads", "2"}},
+		{"locking in the kernel", 0, []string{"-mode", "mmap", "-threads", "4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := load(t)
