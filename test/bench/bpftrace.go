@@ -86,6 +86,6 @@ func bpftrace(ctx context.Context, script string) (func() error, error) {
 		if err := p.Ended(); err != nil {
 			return err
 		}
-		return p.Stop(10 * time.Second)
+		return p.Stop(30 * time.Second) // while it attaches, which may take long, it does not listen
 	}, nil
 }
