@@ -9,7 +9,7 @@
  *
  * What the kernel counts itself, time on CPUs and waits for them, is read once a
  * second of the threads that had a CPU (account.h). The program on sched_switch
- * sees to the rest: waits for I/O, memory and kernel locks, and throttling.
+ * sees to waits for I/O and memory, and to throttling; kernel locks have tracepoints.
  *
  * Times are on the scheduler's clock (rq->clock), which is at hand. User space
  * turns it into CLOCK_MONOTONIC with clock_offset.
