@@ -27,7 +27,7 @@ struct mark {
 	__u32 pid;    /* whose it is */
 	__u8 listed;  /* for the reader, which takes it back */
 	__u8 waiting; /* its account's */
-	__u8 known;   /* the next holds; taken back when the thread is moved */
+	__u8 known;   /* the next holds, while this is the generation */
 	__u8 limited; /* its group or one above has a quota */
 };
 
@@ -131,6 +131,7 @@ struct {
 } seen SEC(".maps");
 
 const volatile __u64 began = 0; /* CLOCK_MONOTONIC when this was loaded */
+volatile __u8 generation = 1; /* counts up when a process of the node is moved */
 volatile __u64 throttled_threads; /* that have not had a CPU since */
 
 /* Ids of threads that ended, or for which the log had no room. */
@@ -204,7 +205,7 @@ static __noinline int take_mark(struct mark *m, __u32 pid)
 
 	m->pid = pid;
 	m->listed = false;
-	m->known = false;
+	m->known = 0;
 	m->waiting = a && a->waits;
 	return 0;
 }

@@ -40,7 +40,7 @@ struct cell {
 	__u64 periods;
 	__u64 throttled_periods;
 	__u64 throttled_ns;
-	__u64 first_periods; /* cfs_bandwidth when the cell was given */
+	__u64 first_periods; /* cfs_bandwidth when the cell was given; 0 of a group made since this was loaded */
 	__u64 first_throttled_periods;
 	__u64 first_throttled_ns;
 };
@@ -53,6 +53,7 @@ struct {
 	__type(value, struct cell);
 } cells SEC(".maps");
 
+volatile __u64 younger; /* serial numbers from this on are of groups made since this was loaded; 0: none was */
 volatile __u32 highest; /* number of a cell that is in use */
 volatile __u64 no_cell; /* what was not recorded: of groups past the array's end, of threads without an account */
 
@@ -62,6 +63,10 @@ struct cgroup_subsys_state___recorder {
 	struct cgroup *cgroup;
 	int id;
 	__u64 serial_nr;
+};
+
+struct cgroup___made {
+	struct cgroup_subsys_state___recorder self;
 };
 
 struct cfs_bandwidth {
@@ -120,13 +125,27 @@ static __always_inline void claim(struct cell *c, struct task_group___recorder *
 	c->limited = is_limited(tg);
 	c->quota = NO_QUOTA;
 	if (bpf_core_field_exists(tg->cfs_bandwidth)) {
-		c->first_periods = c->periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
-		c->first_throttled_periods = c->throttled_periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
-		c->first_throttled_ns = c->throttled_ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
+		c->periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
+		c->throttled_periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
+		c->throttled_ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
+		if (!younger || serial < younger) {
+			c->first_periods = c->periods;
+			c->first_throttled_periods = c->throttled_periods;
+			c->first_throttled_ns = c->throttled_ns;
+		}
 	}
 	if (id > highest)
 		highest = id;
 	__sync_lock_test_and_set(&c->serial, serial);
+}
+
+/* The controllers' states of a group are made with it, or later. */
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(on_mkdir, struct cgroup *made)
+{
+	if (!younger)
+		younger = ((struct cgroup___made *)made)->self.serial_nr;
+	return 0;
 }
 
 /* The groups above, whose quotas hold it back and which may have no thread. */

@@ -119,7 +119,7 @@ static __noinline int find_group(struct task_struct *p, struct mark *m)
 {
 	struct cell *c;
 
-	m->known = true;
+	m->known = generation;
 	c = cell_of(p);
 	m->limited = c && c->limited && !(readable(p)->flags & PF_KTHREAD);
 	return 0;
@@ -164,7 +164,7 @@ static __noinline int leave_limited(struct task_struct *p, bool runnable)
 	}
 	if (!runnable)
 		return 0;
-	if (!m->known)
+	if (m->known != generation)
 		find_group(p, m);
 	/* Only what may be throttled is remembered: see throttle.h. */
 	if (m->limited && (!bpf_core_field_exists(p->throttled) || readable(p)->throttled)) {
@@ -240,7 +240,7 @@ static __always_inline void woken(struct task_struct *p)
 	m = mark_of(p);
 	if (!m)
 		return;
-	if (!m->known)
+	if (m->known != generation)
 		find_group(p, m);
 	if (!m->limited)
 		return;
@@ -263,14 +263,13 @@ int BPF_PROG(on_wakeup_new, struct task_struct *p)
 	return 0;
 }
 
-/* A process is moved. Only its leader is named: of others the reader tells whether they are limited. */
+/* A process is moved, of which only the leader is named: all threads' groups are looked up again. */
 SEC("tp_btf/cgroup_attach_task")
-int BPF_PROG(on_move, struct cgroup *to, const char *path, struct task_struct *p)
+int BPF_PROG(on_move)
 {
-	struct mark *m = mark_of(p);
+	__u8 next = generation + 1;
 
-	if (m)
-		m->known = false;
+	generation = next ? next : 1; /* 0: not known */
 	return 0;
 }
 

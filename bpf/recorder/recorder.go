@@ -41,6 +41,7 @@ var tracepoints = map[string]string{
 	recorderProgOnWakeup:           "sched_wakeup",
 	recorderProgOnWakeupNew:        "sched_wakeup_new",
 	recorderProgOnMove:             "cgroup_attach_task",
+	recorderProgOnMkdir:            "cgroup_mkdir",
 	recorderProgOnContentionBegin:  "contention_begin",
 	recorderProgOnContentionEnd:    "contention_end",
 	recorderProgOnDirectReclaim:    "mm_vmscan_direct_reclaim_begin",

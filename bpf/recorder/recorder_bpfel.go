@@ -169,6 +169,7 @@ const (
 	recorderProgOnExit             = "on_exit"
 	recorderProgOnMemcgReclaim     = "on_memcg_reclaim"
 	recorderProgOnMemcgReclaimEnd  = "on_memcg_reclaim_end"
+	recorderProgOnMkdir            = "on_mkdir"
 	recorderProgOnMove             = "on_move"
 	recorderProgOnRetransmit       = "on_retransmit"
 	recorderProgOnSwitch           = "on_switch"
@@ -179,6 +180,7 @@ const (
 	recorderVarBegan               = "began"
 	recorderVarClockOffset         = "clock_offset"
 	recorderVarClockOffsets        = "clock_offsets"
+	recorderVarGeneration          = "generation"
 	recorderVarHighest             = "highest"
 	recorderVarKernelRequestNs     = "kernel_request_ns"
 	recorderVarKernelRequests      = "kernel_requests"
@@ -192,6 +194,7 @@ const (
 	recorderVarTick                = "tick"
 	recorderVarTickNs              = "tick_ns"
 	recorderVarVictimCount         = "victim_count"
+	recorderVarYounger             = "younger"
 )
 
 // loadRecorder returns the embedded CollectionSpec for recorder.
@@ -246,6 +249,7 @@ type recorderProgramSpecs struct {
 	OnExit             *ebpf.ProgramSpec `ebpf:"on_exit"`
 	OnMemcgReclaim     *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim"`
 	OnMemcgReclaimEnd  *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim_end"`
+	OnMkdir            *ebpf.ProgramSpec `ebpf:"on_mkdir"`
 	OnMove             *ebpf.ProgramSpec `ebpf:"on_move"`
 	OnRetransmit       *ebpf.ProgramSpec `ebpf:"on_retransmit"`
 	OnSwitch           *ebpf.ProgramSpec `ebpf:"on_switch"`
@@ -279,6 +283,7 @@ type recorderVariableSpecs struct {
 	Began            *ebpf.VariableSpec `ebpf:"began"`
 	ClockOffset      *ebpf.VariableSpec `ebpf:"clock_offset"`
 	ClockOffsets     *ebpf.VariableSpec `ebpf:"clock_offsets"`
+	Generation       *ebpf.VariableSpec `ebpf:"generation"`
 	Highest          *ebpf.VariableSpec `ebpf:"highest"`
 	KernelRequestNs  *ebpf.VariableSpec `ebpf:"kernel_request_ns"`
 	KernelRequests   *ebpf.VariableSpec `ebpf:"kernel_requests"`
@@ -292,6 +297,7 @@ type recorderVariableSpecs struct {
 	Tick             *ebpf.VariableSpec `ebpf:"tick"`
 	TickNs           *ebpf.VariableSpec `ebpf:"tick_ns"`
 	VictimCount      *ebpf.VariableSpec `ebpf:"victim_count"`
+	Younger          *ebpf.VariableSpec `ebpf:"younger"`
 }
 
 // recorderObjects contains all objects after they have been loaded into the kernel.
@@ -350,6 +356,7 @@ type recorderVariables struct {
 	Began            *ebpf.Variable `ebpf:"began"`
 	ClockOffset      *ebpf.Variable `ebpf:"clock_offset"`
 	ClockOffsets     *ebpf.Variable `ebpf:"clock_offsets"`
+	Generation       *ebpf.Variable `ebpf:"generation"`
 	Highest          *ebpf.Variable `ebpf:"highest"`
 	KernelRequestNs  *ebpf.Variable `ebpf:"kernel_request_ns"`
 	KernelRequests   *ebpf.Variable `ebpf:"kernel_requests"`
@@ -363,6 +370,7 @@ type recorderVariables struct {
 	Tick             *ebpf.Variable `ebpf:"tick"`
 	TickNs           *ebpf.Variable `ebpf:"tick_ns"`
 	VictimCount      *ebpf.Variable `ebpf:"victim_count"`
+	Younger          *ebpf.Variable `ebpf:"younger"`
 }
 
 // recorderPrograms contains all programs after they have been loaded into the kernel.
@@ -379,6 +387,7 @@ type recorderPrograms struct {
 	OnExit             *ebpf.Program `ebpf:"on_exit"`
 	OnMemcgReclaim     *ebpf.Program `ebpf:"on_memcg_reclaim"`
 	OnMemcgReclaimEnd  *ebpf.Program `ebpf:"on_memcg_reclaim_end"`
+	OnMkdir            *ebpf.Program `ebpf:"on_mkdir"`
 	OnMove             *ebpf.Program `ebpf:"on_move"`
 	OnRetransmit       *ebpf.Program `ebpf:"on_retransmit"`
 	OnSwitch           *ebpf.Program `ebpf:"on_switch"`
@@ -400,6 +409,7 @@ func (p *recorderPrograms) Close() error {
 		p.OnExit,
 		p.OnMemcgReclaim,
 		p.OnMemcgReclaimEnd,
+		p.OnMkdir,
 		p.OnMove,
 		p.OnRetransmit,
 		p.OnSwitch,
