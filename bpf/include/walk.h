@@ -18,3 +18,8 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 #define readable(p) \
 	((typeof(p))(bpf_rdonly_cast ? bpf_rdonly_cast((p), bpf_core_type_id_kernel(typeof(*(p)))) : (void *)(p)))
+
+/* A field of what may be gone: p is an address, and what is read there may be anything. */
+#define load(p, field) \
+	(bpf_rdonly_cast ? ((typeof(p))bpf_rdonly_cast((p), bpf_core_type_id_kernel(typeof(*(p)))))->field \
+			 : BPF_CORE_READ(p, field))

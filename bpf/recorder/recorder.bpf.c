@@ -32,13 +32,14 @@ char LICENSE[] SEC("license") = "GPL";
  * What a thread waits for that blocks, by its own flags, which it takes back when it
  * runs again; 0: something else. in_memstall is there with CONFIG_PSI.
  */
-static __always_inline __u32 waits_for(struct task_struct *readable)
+static __always_inline __u32 waits_for(struct task_struct *p)
 {
-	struct task_struct___recorder *r = (void *)readable;
+	struct task_struct___recorder *r = (void *)p;
+	struct task_struct *task = p; /* the macro has a p of its own */
 
 	if (bpf_core_field_exists(r->in_memstall) && BPF_CORE_READ_BITFIELD(r, in_memstall))
 		return REC_RECLAIM;
-	return BPF_CORE_READ_BITFIELD(readable, in_iowait) ? REC_IO : 0;
+	return BPF_CORE_READ_BITFIELD(task, in_iowait) ? REC_IO : 0;
 }
 
 /* A thread that was there before begins with what it has done since it is known. */
@@ -71,8 +72,11 @@ static __noinline int begin_waiting(struct task_struct *p, __u32 state)
 		begin_wait(p, &a->wait, now, true);
 		if (!a->wait.may_throttle)
 			return 0;
-		if (!a->waits)
+		if (!a->waits) {
 			count(throttled_threads, 1);
+			if (!watching)
+				watch(true);
+		}
 	} else {
 		a->wait.since = now;
 		a->wait.state = state;
@@ -193,35 +197,33 @@ static __noinline int list_thread(struct task_struct *p)
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	struct task_struct *r = readable(prev);
-	__u32 cpu = bpf_get_smp_processor_id(), flags = r->flags, state = r->__state, i;
+	__u32 cpu = bpf_get_smp_processor_id(), flags = prev->flags, state = prev->__state;
 	struct slot *slot = bpf_map_lookup_elem(&slots, &cpu);
 	bool runnable = preempt || !state;
-	__u64 *entry;
 
 	if (!slot)
 		return 0;
 	slot->task = (__u64)next;
 	if (!(flags & PF_IDLE)) {
 		if (slot->head - slot->tail < LOGGED) {
-			i = cpu * LOGGED + slot->head % LOGGED;
-			entry = bpf_map_lookup_elem(&logs, &i);
-			if (entry)
-				*entry = (__u64)prev;
+			if (slot->head - slot->moved == BLOCK)
+				move_block(slot, cpu);
+			slot->block[slot->head % BLOCK] = (__u64)prev;
+			barrier(); /* the reader may be on its way */
 			slot->head++;
 		} else {
 			list_thread(prev);
 		}
 		if (!(flags & PF_KTHREAD)) {
-			if (throttled_threads || (runnable && (!bpf_core_field_exists(r->throttled) || r->throttled)))
+			if (slot->watch || (runnable && (!bpf_core_field_exists(prev->throttled) || prev->throttled)))
 				leave_limited(prev, runnable);
-			if (!runnable && waits_for(r))
-				begin_waiting(prev, waits_for(r));
+			if (!runnable && waits_for(prev))
+				begin_waiting(prev, waits_for(prev));
 		}
 		if (state & TASK_DEAD)
 			forget(prev);
 	}
-	if (waits_for(readable(next)))
+	if (waits_for(next))
 		end_waiting(next, more_of(next)->sched_info.last_queued);
 	return 0;
 }

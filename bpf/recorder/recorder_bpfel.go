@@ -52,6 +52,11 @@ type recorderAccount struct {
 	Serial uint64
 }
 
+type recorderBlock struct {
+	_     structs.HostLayout
+	Tasks [256]uint64
+}
+
 type recorderCell struct {
 	_                     structs.HostLayout
 	Serial                uint64
@@ -129,10 +134,12 @@ type recorderSlot struct {
 	_       structs.HostLayout
 	Task    uint64
 	Head    uint32
+	Moved   uint32
 	Tail    uint32
+	Watch   uint32
 	Spinner uint64
 	SpunFor uint64
-	Pad     [4]uint64
+	Block   [256]uint64
 }
 
 type recorderVictim struct {
@@ -194,6 +201,7 @@ const (
 	recorderVarTick                = "tick"
 	recorderVarTickNs              = "tick_ns"
 	recorderVarVictimCount         = "victim_count"
+	recorderVarWatching            = "watching"
 	recorderVarYounger             = "younger"
 )
 
@@ -297,6 +305,7 @@ type recorderVariableSpecs struct {
 	Tick             *ebpf.VariableSpec `ebpf:"tick"`
 	TickNs           *ebpf.VariableSpec `ebpf:"tick_ns"`
 	VictimCount      *ebpf.VariableSpec `ebpf:"victim_count"`
+	Watching         *ebpf.VariableSpec `ebpf:"watching"`
 	Younger          *ebpf.VariableSpec `ebpf:"younger"`
 }
 
@@ -370,6 +379,7 @@ type recorderVariables struct {
 	Tick             *ebpf.Variable `ebpf:"tick"`
 	TickNs           *ebpf.Variable `ebpf:"tick_ns"`
 	VictimCount      *ebpf.Variable `ebpf:"victim_count"`
+	Watching         *ebpf.Variable `ebpf:"watching"`
 	Younger          *ebpf.Variable `ebpf:"younger"`
 }
 

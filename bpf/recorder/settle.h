@@ -22,10 +22,11 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 		return *number > highest;
 	if (!bpf_core_field_exists(tg->cfs_bandwidth))
 		return 0;
-	quota = BPF_CORE_READ(tg, cfs_bandwidth.quota);
+	quota = load(tg, cfs_bandwidth.quota);
 	if (quota == NO_QUOTA && c->quota == NO_QUOTA) { /* the rest does not change */
 		limited = false;
-		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+		barrier();
+		if (load(tg, css.serial_nr) != c->serial) {
 			c->group = 0;
 			return 0;
 		}
@@ -34,7 +35,8 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 		periods = BPF_CORE_READ(tg, cfs_bandwidth.nr_periods);
 		throttled = BPF_CORE_READ(tg, cfs_bandwidth.nr_throttled);
 		ns = BPF_CORE_READ(tg, cfs_bandwidth.throttled_time);
-		if (BPF_CORE_READ(tg, css.serial_nr) != c->serial) {
+		barrier();
+		if (load(tg, css.serial_nr) != c->serial) {
 			c->group = 0;
 			return 0;
 		}
@@ -54,10 +56,11 @@ static long sample_group(void *map, __u32 *number, struct cell *c, void *ctx)
 /* Reads what the kernel has counted for a live thread; its memory may be another's by then. */
 static __always_inline bool read_counts(struct task_struct___recorder *r, __u32 pid, struct counts *n)
 {
-	n->runtime = BPF_CORE_READ(r, se.sum_exec_runtime);
-	n->run_delay = BPF_CORE_READ(r, sched_info.run_delay);
-	n->runs = BPF_CORE_READ(r, sched_info.pcount);
-	return BPF_CORE_READ(r, pid) == pid;
+	n->runtime = load(r, se.sum_exec_runtime);
+	n->run_delay = load(r, sched_info.run_delay);
+	n->runs = load(r, sched_info.pcount);
+	barrier();
+	return load(r, pid) == pid;
 }
 
 /*
@@ -72,7 +75,7 @@ static __noinline int settle(struct account *a, struct task_struct *p, __u32 pid
 	struct counts n;
 
 	if (p) {
-		struct task_group___recorder *tg = (void *)BPF_CORE_READ(p, sched_task_group);
+		struct task_group___recorder *tg = (void *)load(p, sched_task_group);
 
 		if (!c || c->group != (__u64)tg) {
 			a->cell = group_number(tg);
@@ -163,16 +166,16 @@ static __noinline int settle_task(struct task_struct *p, __u64 now)
 {
 	struct task_struct___recorder *r = (void *)p;
 	struct account *a, first = {.task = (__u64)p};
-	__u32 pid = BPF_CORE_READ(r, pid);
+	__u32 pid = load(r, pid);
 
 	if (!pid)
 		return 0;
 	a = bpf_map_lookup_elem(&accounts, &pid);
 	if (!a || (a->task && a->task != (__u64)p)) {
-		if (BPF_CORE_READ(r, __state) & TASK_DEAD || BPF_CORE_READ(r, usage.refs.counter) <= 0)
+		if (load(r, __state) & TASK_DEAD || load(r, usage.refs.counter) <= 0)
 			return 0;
-		first.kernel = !!(BPF_CORE_READ(r, flags) & PF_KTHREAD);
-		if (a || BPF_CORE_READ(r, start_time) < began)
+		first.kernel = !!(load(r, flags) & PF_KTHREAD);
+		if (a || load(r, start_time) < began)
 			read_counts(r, pid, &first.done);
 		bpf_map_update_elem(&accounts, &pid, &first, a ? BPF_ANY : BPF_NOEXIST);
 		a = bpf_map_lookup_elem(&accounts, &pid);
@@ -185,6 +188,7 @@ static __noinline int settle_task(struct task_struct *p, __u64 now)
 }
 
 struct reading {
+	struct slot *slot;
 	__u64 now; /* the scheduler's clock */
 	__u32 cpu;
 };
@@ -192,23 +196,29 @@ struct reading {
 /* The next thread that gave up this CPU. */
 static long settle_logged(__u32 n, struct reading *r)
 {
-	__u32 cpu = r->cpu, i;
-	struct slot *slot = bpf_map_lookup_elem(&slots, &cpu);
+	struct slot *slot = r->slot;
 	struct seen *before;
-	__u64 *entry;
+	struct block *block;
+	__u64 task;
+	__u32 i;
 
-	if (!slot || slot->tail == slot->head)
+	if (slot->tail == slot->head)
 		return 1;
-	i = cpu * LOGGED + slot->tail % LOGGED;
-	entry = bpf_map_lookup_elem(&logs, &i);
-	if (!entry)
-		return 1;
-	i = (*entry >> 6 ^ *entry >> 18) % SEEN;
+	i = slot->tail % BLOCK;
+	task = slot->block[i];
+	barrier();
+	if ((__s32)(slot->moved - slot->tail) > 0) { /* it may have been written over just now */
+		block = block_of(r->cpu, slot->tail);
+		if (!block)
+			return 1;
+		task = block->tasks[i];
+	}
+	i = (task >> 6 ^ task >> 18) % SEEN;
 	before = bpf_map_lookup_elem(&seen, &i);
-	if (before && (before->task != *entry || before->tick != tick)) {
-		before->task = *entry;
+	if (before && (before->task != task || before->tick != tick)) {
+		before->task = task;
 		before->tick = tick;
-		settle_task((void *)*entry, r->now);
+		settle_task((void *)task, r->now);
 	}
 	slot->tail++;
 	return 0;
@@ -217,7 +227,7 @@ static long settle_logged(__u32 n, struct reading *r)
 /* Those that gave up a CPU, and the one that has it now. */
 static long settle_cpu(void *map, __u32 *cpu, struct slot *slot, __u64 *now)
 {
-	struct reading r = {.now = *now, .cpu = *cpu};
+	struct reading r = {.slot = slot, .now = *now, .cpu = *cpu};
 
 	bpf_loop(slot->head - slot->tail, settle_logged, &r, 0);
 	if (slot->task)
@@ -236,5 +246,10 @@ int sample_groups(void *ctx)
 	bpf_loop(list_head - list_tail, settle_listed, &now, 0);
 	bpf_for_each_map_elem(&cells, sample_group, 0, 0);
 	settle_senders();
+	if (watching && !throttled_threads) {
+		watch(false);
+		if (throttled_threads) /* since just now */
+			watch(true);
+	}
 	return 0;
 }

@@ -20,3 +20,10 @@ func median(sample []float64) float64 {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func goalIs(met bool) string {
+	if met {
+		return "met"
+	}
+	return "missed"
+}
