@@ -42,14 +42,10 @@ func (p *Probe) read(r *Result, written []byte) error {
 
 func (p *Probe) readClosed(peers map[tcpPeer]*Peer) error {
 	var key tcpPeer
-	var perCPU []tcpClosedPeer
+	var c tcpClosedPeer
 	it := p.objs.ClosedPeers.Iterate()
-	for it.Next(&key, &perCPU) {
-		for _, c := range perCPU {
-			if c.T.Sockets > 0 {
-				add(peers, key, c.T, c.AnswerMax)
-			}
-		}
+	for it.Next(&key, &c) {
+		add(peers, key, c.T, c.AnswerMax)
 	}
 	if err := it.Err(); err != nil {
 		return fmt.Errorf("reading the closed connections: %w", err)

@@ -91,7 +91,7 @@ struct closed_peer {
 
 /* Sockets closed inside the window, by peer. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct peer);
 	__type(value, struct closed_peer);

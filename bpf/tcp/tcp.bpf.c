@@ -124,10 +124,18 @@ static __always_inline void close_conn(struct conn *c, struct tcp_sock *tp, __u6
 			return;
 		}
 	}
-	for (int i = 0; i < sizeof(struct totals) / 8; i++)
-		((__u64 *)&sum->t)[i] += ((__u64 *)&c->t)[i];
-	if (c->answer_max > sum->answer_max)
-		sum->answer_max = c->answer_max;
+	for (int i = 0; i < sizeof(struct totals) / 8; i++) {
+		__u64 n = ((__u64 *)&c->t)[i];
+
+		if (n)
+			__sync_fetch_and_add(&((__u64 *)&sum->t)[i], n);
+	}
+	for (int i = 0; i < 4; i++) { /* other CPUs may close connections to this peer, too */
+		__u64 most = sum->answer_max;
+
+		if (c->answer_max <= most || __sync_val_compare_and_swap(&sum->answer_max, most, c->answer_max) == most)
+			break;
+	}
 }
 
 /*

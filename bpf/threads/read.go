@@ -101,20 +101,12 @@ func comm(c [16]int8) string {
 
 func (p *Probe) readEndedTotals(r *Result) error {
 	var id uint64
-	var perCPU []threadsGroupTotal
+	var t threadsGroupTotal
 	for it := p.objs.EndedTotals.Iterate(); ; {
-		if !it.Next(&id, &perCPU) {
+		if !it.Next(&id, &t) {
 			return it.Err()
 		}
-		t := GroupTotal{CgroupID: id}
-		for _, c := range perCPU {
-			t.Threads += int(c.Threads)
-			t.WallNS += c.Wall
-			for i, ns := range c.Ns {
-				t.StateNS[i] += ns
-			}
-		}
-		r.Ended = append(r.Ended, t)
+		r.Ended = append(r.Ended, GroupTotal{CgroupID: id, Threads: int(t.Threads), WallNS: t.Wall, StateNS: t.Ns})
 	}
 }
 

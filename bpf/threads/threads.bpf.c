@@ -56,7 +56,7 @@ struct {
 volatile __u32 ended_count;
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, __u64); /* kernfs id of the task group's cgroup */
 	__type(value, struct group_total);
@@ -110,17 +110,20 @@ static __always_inline void fill_record(struct task_struct *p, struct thread_sta
 
 static __always_inline void add_ended(struct record *r)
 {
-	struct group_total *t = bpf_map_lookup_elem(&ended_totals, &r->cgroup);
-	struct group_total first = {};
+	struct group_total *t = bpf_map_lookup_elem(&ended_totals, &r->cgroup), first = {};
 
-	if (!t)
-		t = &first;
-	t->threads++;
-	t->wall += r->wall;
+	if (!t) {
+		bpf_map_update_elem(&ended_totals, &r->cgroup, &first, BPF_NOEXIST);
+		t = bpf_map_lookup_elem(&ended_totals, &r->cgroup);
+		if (!t) {
+			count_lost();
+			return;
+		}
+	}
+	__sync_fetch_and_add(&t->threads, 1);
+	__sync_fetch_and_add(&t->wall, r->wall);
 	for (int i = 0; i < NUM_STATES; i++)
-		t->ns[i] += r->ns[i];
-	if (t == &first && bpf_map_update_elem(&ended_totals, &r->cgroup, &first, BPF_NOEXIST))
-		count_lost();
+		__sync_fetch_and_add(&t->ns[i], r->ns[i]);
 }
 
 /* The thread's last switch: nothing follows. */
