@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Who holds the CPUs: on-CPU time by task group of the whole machine, and idle
- * time. This is the only cost of a thread outside the target.
+ * time. This is the only cost of a thread outside the target. And behind whom a
+ * thread of the target waits: who held the CPU in whose queue it was.
  */
 #pragma once
+
+/* Behind whom a wait for a CPU can be. An idle CPU, and kmend itself, is neither. */
+enum holder { OWN, OTHERS, NUM_HOLDERS, NOBODY = NUM_HOLDERS };
 
 struct cpu_slot {
 	__u64 since;  /* last switch; one before the window counts from its start */
@@ -11,11 +15,15 @@ struct cpu_slot {
 	__u64 cgroup; /* the group that ran last, and its time not yet in holders */
 	__u64 ns;
 	__u64 rest;   /* of groups for which holders had no room */
+	__u64 kmend;  /* what kmend's own process held */
+	__u64 held[NUM_HOLDERS]; /* until since */
+	__u32 running; /* enum holder, since then */
+	volatile __u32 seq; /* odd while a switch changes the slot: other CPUs read it */
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(type, BPF_MAP_TYPE_ARRAY); /* not one a CPU: a wait may be looked at from any */
+	__uint(max_entries, 1024); /* user space sets it to the CPUs */
 	__type(key, __u32);
 	__type(value, struct cpu_slot);
 } cpu_slots SEC(".maps");
@@ -27,6 +35,15 @@ struct {
 	__type(value, __u64);
 } holders SEC(".maps");
 
+volatile __u32 kmend_tgid; /* who runs begin_threads */
+
+static __always_inline __u32 holder_of(struct task_struct *p, bool own)
+{
+	if (own)
+		return OWN;
+	return p->pid && p->tgid != kmend_tgid ? OTHERS : NOBODY;
+}
+
 static __always_inline void flush_holder(struct cpu_slot *c)
 {
 	__u64 *sum = bpf_map_lookup_elem(&holders, &c->cgroup);
@@ -37,23 +54,33 @@ static __always_inline void flush_holder(struct cpu_slot *c)
 		c->rest += c->ns;
 }
 
-/* prev leaves this CPU. */
-static __always_inline void count_holder(struct task_struct *prev, const struct moment *m)
+/* prev leaves this CPU, and next, of that holder, gets it. */
+static __always_inline void count_holder(struct task_struct *prev, __u32 next, const struct moment *m)
 {
-	__u32 zero = 0;
-	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &zero);
+	__u32 cpu = bpf_get_smp_processor_id(), ended;
+	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &cpu);
 	__u64 ran, id;
 
 	if (!c)
 		return;
 	ran = span(m, c->since, m->now);
+	ended = c->running;
+	c->seq++;
+	barrier();
+	if (ended < NUM_HOLDERS)
+		c->held[ended] += ran;
 	c->since = m->now;
+	c->running = next;
+	barrier();
+	c->seq++;
 	if (!ran)
 		return;
 	if (!prev->pid) {
 		c->idle += ran;
 		return;
 	}
+	if (prev->tgid == kmend_tgid)
+		c->kmend += ran;
 	id = task_group_id(prev);
 	if (id != c->cgroup) {
 		if (c->ns)
@@ -62,4 +89,81 @@ static __always_inline void count_holder(struct task_struct *prev, const struct 
 		c->ns = 0;
 	}
 	c->ns += ran;
+}
+
+/* A living thread that is on a CPU when the window is prepared. */
+static __always_inline void note_running(struct task_struct *p, bool own)
+{
+	__u32 cpu = p->thread_info.cpu;
+	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &cpu);
+
+	if (c)
+		c->running = holder_of(p, own);
+}
+
+struct held {
+	__u64 ns[NUM_HOLDERS];
+};
+
+/* How long each has held a CPU in the window, at the moment. */
+static __always_inline struct held held_on(__u32 cpu, const struct moment *m)
+{
+	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &cpu);
+	struct held h = {};
+
+	for (int i = 0; c && i < 2; i++) { /* a switch takes less than two looks */
+		__u32 seq = c->seq, running;
+
+		barrier();
+		h.ns[OWN] = c->held[OWN];
+		h.ns[OTHERS] = c->held[OTHERS];
+		running = c->running;
+		if (running < NUM_HOLDERS)
+			h.ns[running] += span(m, c->since, m->now);
+		barrier();
+		if (!(seq & 1) && seq == c->seq)
+			break;
+	}
+	return h;
+}
+
+/* A wait begins on the thread's CPU. */
+static __always_inline void begin_behind(struct task_struct *p, struct thread_state *s, const struct moment *m)
+{
+	struct held h;
+
+	s->cpu = p->thread_info.cpu;
+	h = held_on(s->cpu, m);
+	s->held0[OWN] = h.ns[OWN];
+	s->held0[OTHERS] = h.ns[OTHERS];
+}
+
+/* A waiting thread goes to another CPU: it takes with it what it has waited. */
+static __always_inline void move_behind(struct thread_state *s, __u32 to, const struct moment *m)
+{
+	struct held h = held_on(s->cpu, m), there = held_on(to, m);
+
+	s->held0[OWN] += there.ns[OWN] - h.ns[OWN];
+	s->held0[OTHERS] += there.ns[OTHERS] - h.ns[OTHERS];
+	s->cpu = to;
+}
+
+/*
+ * A wait of so many ns ends, or what of one was not throttled: a throttled thread's
+ * group does not run, so its own threads held the CPU in the rest.
+ */
+static __always_inline void end_behind(struct thread_state *s, __u64 wait, const struct moment *m)
+{
+	struct held h = held_on(s->cpu, m);
+
+	for (int i = 0; i < NUM_HOLDERS; i++) {
+		__s64 ns = h.ns[i] - s->held0[i];
+
+		if (ns <= 0)
+			continue;
+		if (ns > wait)
+			ns = wait;
+		s->behind[i] += ns;
+		wait -= ns;
+	}
 }

@@ -76,6 +76,9 @@ func measureWith(t *testing.T, p bench, target probe.Target, window time.Duratio
 		if sum := total(th.StateNS); !near(sum, ms(th.WallNS), 0.01, 0.01) {
 			t.Errorf("thread %d %s: states add up to %.3f of %.3f ms", th.TID, th.Comm, sum, ms(th.WallNS))
 		}
+		if b := th.Behind; b.OwnNS+b.OthersNS > th.StateNS[runQueue] {
+			t.Errorf("thread %d %s: waited %.3f ms, and %.3f + %.3f of them behind somebody", th.TID, th.Comm, ms(th.StateNS[runQueue]), ms(b.OwnNS), ms(b.OthersNS))
+		}
 	}
 	held := ms(r.IdleNS)
 	for _, h := range r.Holders {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/cilium/ebpf"
 	"github.com/kmend/kmend/bpf/probe"
 )
 
@@ -97,9 +96,8 @@ func (p *Probe) reset() error {
 		probe.ClearMap[uint64](p.objs.Holders),
 		probe.ClearMap[uint64](p.objs.EndedTotals),
 	)
-	cpus, cpuErr := ebpf.PossibleCPU()
-	if cpuErr != nil {
-		return errors.Join(err, cpuErr)
+	for cpu := range p.objs.CpuSlots.MaxEntries() {
+		err = errors.Join(err, p.objs.CpuSlots.Put(cpu, threadsCpuSlot{}))
 	}
-	return errors.Join(err, p.objs.CpuSlots.Put(uint32(0), make([]threadsCpuSlot, cpus)))
+	return err
 }

@@ -18,7 +18,7 @@ type Probe struct {
 
 // The contention tracepoints came last, in 5.19.
 var tracepoints = []string{
-	"sched_switch", "sched_wakeup", "sched_wakeup_new", "contention_begin", "contention_end", "cgroup_attach_task",
+	"sched_switch", "sched_wakeup", "sched_wakeup_new", "sched_migrate_task", "contention_begin", "contention_end", "cgroup_attach_task",
 	"mm_vmscan_direct_reclaim_begin", "mm_vmscan_direct_reclaim_end", "mm_vmscan_memcg_reclaim_begin", "mm_vmscan_memcg_reclaim_end",
 }
 
@@ -41,6 +41,11 @@ func Load(o Options, members *probe.Members) (*Probe, error) {
 	for _, name := range []string{threadsMapHolders, threadsMapEndedTotals} {
 		spec.Maps[name].MaxEntries = uint32(o.MaxGroups)
 	}
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("counting the CPUs: %w", err)
+	}
+	spec.Maps[threadsMapCpuSlots].MaxEntries = uint32(cpus)
 	p := &Probe{turns: probe.NewTurns("threads")}
 	if err := members.Load(spec, &p.objs, "threads"); err != nil {
 		return nil, err
@@ -57,6 +62,6 @@ func (p *Probe) Close() error { return p.turns.Close(p.objs.Close) }
 
 // attach hooks every tracepoint; the links are to be closed also on an error.
 func (p *Probe) attach() (probe.Links, error) {
-	return probe.Attach(p.objs.OnSwitch, p.objs.OnWakeup, p.objs.OnWakeupNew, p.objs.OnContentionBegin, p.objs.OnContentionEnd, p.objs.OnCgroupAttach,
+	return probe.Attach(p.objs.OnSwitch, p.objs.OnWakeup, p.objs.OnWakeupNew, p.objs.OnMigrate, p.objs.OnContentionBegin, p.objs.OnContentionEnd, p.objs.OnCgroupAttach,
 		p.objs.OnDirectReclaimBegin, p.objs.OnDirectReclaimEnd, p.objs.OnMemcgReclaimBegin, p.objs.OnMemcgReclaimEnd)
 }

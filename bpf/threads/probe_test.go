@@ -16,8 +16,8 @@ import (
 
 func (p *Probe) programs() []*ebpf.Program {
 	o := p.objs
-	return []*ebpf.Program{o.OnSwitch, o.OnWakeup, o.OnWakeupNew, o.OnContentionBegin, o.OnContentionEnd,
-		o.OnCgroupAttach, o.BeginThreads, o.EndThreads}
+	return []*ebpf.Program{o.OnSwitch, o.OnWakeup, o.OnWakeupNew, o.OnMigrate, o.OnContentionBegin,
+		o.OnContentionEnd, o.OnCgroupAttach, o.BeginThreads, o.EndThreads}
 }
 
 // attached counts the kernel's links to the probe's programs.
@@ -87,8 +87,8 @@ func TestNothingIsAttachedOutsideAWindow(t *testing.T) {
 		during <- attached(t, p)
 	}()
 	measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second)
-	if n := <-during; n != 6 {
-		t.Errorf("%d links during the window, there are 6 tracepoints", n)
+	if n := <-during; n != 7 {
+		t.Errorf("%d links during the window, there are 7 tracepoints", n)
 	}
 	if !detached(t, p) {
 		t.Error("attached after the window")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -84,11 +83,14 @@ func threadsOf(records []threadsRecord) []Thread {
 		seen[l] = true
 		ts = append(ts, Thread{
 			TID: int(rec.Tid), PID: int(rec.Tgid), Comm: comm(rec.Comm),
-			CgroupID: rec.Cgroup, WallNS: rec.Wall, StateNS: rec.Ns, Ended: rec.Kind == kindEnded,
+			CgroupID: rec.Cgroup, WallNS: rec.Wall, StateNS: rec.Ns, Behind: behind(rec.Behind), Ended: rec.Kind == kindEnded,
 		})
 	}
 	return ts
 }
+
+// behind is in the order of enum holder of holders.h.
+func behind(ns [2]uint64) Behind { return Behind{OwnNS: ns[0], OthersNS: ns[1]} }
 
 func comm(c [16]int8) string {
 	b := make([]byte, len(c))
@@ -106,7 +108,7 @@ func (p *Probe) readEndedTotals(r *Result) error {
 		if !it.Next(&id, &t) {
 			return it.Err()
 		}
-		r.Ended = append(r.Ended, GroupTotal{CgroupID: id, Threads: int(t.Threads), WallNS: t.Wall, StateNS: t.Ns})
+		r.Ended = append(r.Ended, GroupTotal{CgroupID: id, Threads: int(t.Threads), WallNS: t.Wall, StateNS: t.Ns, Behind: behind(t.Behind)})
 	}
 }
 
@@ -130,15 +132,11 @@ func (p *Probe) readHolders(r *Result, running map[uint32]uint64, start, end uin
 	if err := it.Err(); err != nil {
 		return fmt.Errorf("reading holders: %w", err)
 	}
-	var slots []threadsCpuSlot
-	if err := p.objs.CpuSlots.Lookup(uint32(0), &slots); err != nil {
-		return fmt.Errorf("reading CPUs: %w", err)
-	}
 	for _, cpu := range online {
-		if cpu >= len(slots) {
-			return errors.New("reading CPUs: a CPU came online inside the window")
+		var s threadsCpuSlot
+		if err := p.objs.CpuSlots.Lookup(uint32(cpu), &s); err != nil {
+			return fmt.Errorf("reading CPU %d: %w", cpu, err)
 		}
-		s := slots[cpu]
 		open := end - min(max(s.Since, start), end)
 		if group, ok := running[uint32(cpu)]; ok {
 			held[group] += open
@@ -146,6 +144,7 @@ func (p *Probe) readHolders(r *Result, running map[uint32]uint64, start, end uin
 			r.IdleNS += open
 		}
 		r.IdleNS += s.Idle
+		r.KmendNS += s.Kmend
 		held[s.Cgroup] += s.Ns
 		held[0] += s.Rest
 	}

@@ -31,6 +31,7 @@ struct record {
 	__u64 cgroup;
 	__u64 wall; /* its life inside the window, from its start time and not from ns */
 	__u64 ns[NUM_STATES];
+	__u64 behind[NUM_HOLDERS];
 	__u32 tid;
 	__u32 tgid;
 	__u32 kind;
@@ -42,6 +43,7 @@ struct group_total {
 	__u64 threads;
 	__u64 wall;
 	__u64 ns[NUM_STATES];
+	__u64 behind[NUM_HOLDERS];
 };
 
 /* Threads that ended, in order; those past the end go into ended_totals instead. */
@@ -87,6 +89,7 @@ static __always_inline void close_state(struct task_struct *p, struct thread_sta
 
 		s->ns[THROTTLED] += span(m, since, until);
 		s->ns[RUN_QUEUE] += span(m, until, now);
+		end_behind(s, span(m, until, now), m);
 	} else {
 		add(s, s->state, span(m, since, now));
 	}
@@ -103,6 +106,7 @@ static __always_inline void fill_record(struct task_struct *p, struct thread_sta
 	r->wall = span(m, from, m->now);
 	r->cgroup = task_group_id(p);
 	__builtin_memcpy(r->ns, s->ns, sizeof(r->ns));
+	__builtin_memcpy(r->behind, s->behind, sizeof(r->behind));
 	r->tid = p->pid;
 	r->tgid = p->tgid;
 	bpf_core_read(r->comm, sizeof(r->comm), &p->comm);
@@ -124,6 +128,8 @@ static __always_inline void add_ended(struct record *r)
 	__sync_fetch_and_add(&t->wall, r->wall);
 	for (int i = 0; i < NUM_STATES; i++)
 		__sync_fetch_and_add(&t->ns[i], r->ns[i]);
+	for (int i = 0; i < NUM_HOLDERS; i++)
+		__sync_fetch_and_add(&t->behind[i], r->behind[i]);
 }
 
 /* The thread's last switch: nothing follows. */
@@ -148,35 +154,41 @@ static __always_inline void end_thread(struct task_struct *p, struct thread_stat
 		add_ended(&r);
 }
 
+static __always_inline void wait_for_cpu(struct task_struct *p, struct thread_state *s, const struct moment *m, bool fresh)
+{
+	begin_wait(p, s, m->now, fresh);
+	begin_behind(p, s, m);
+}
+
 /* Starts the ledger of a thread that lives already, in the state it is in. */
-static __always_inline struct thread_state *join(struct task_struct *p, __u64 now)
+static __always_inline struct thread_state *join(struct task_struct *p, const struct moment *m)
 {
 	struct thread_state *s = track(p);
 
 	if (!s || s->since) /* an event came first, and knows better */
 		return s;
-	s->since = now;
+	s->since = m->now;
 	if (p->on_cpu) {
 		s->state = ON_CPU;
 	} else {
 		bool delayed = bpf_core_field_exists(p->se.sched_delayed) && p->se.sched_delayed;
 
 		if (!p->__state || (p->on_rq && !delayed))
-			begin_wait(p, s, now, false);
+			wait_for_cpu(p, s, m, false);
 		else
 			s->state = blocked_state(p, s);
 	}
 	return s;
 }
 
-static __always_inline struct thread_state *tracked_or_moved(struct task_struct *p, __u64 now)
+static __always_inline struct thread_state *tracked_or_moved(struct task_struct *p, const struct moment *m)
 {
 	struct thread_state *s = tracked(p);
 
 	if (!s && moved_in && in_target(p)) {
-		s = join(p, now);
+		s = join(p, m);
 		if (s)
-			s->joined = now;
+			s->joined = m->now;
 	}
 	return s;
 }
@@ -186,11 +198,12 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 {
 	__u64 now = bpf_ktime_get_ns();
 	struct moment m = at(now);
-	struct thread_state *s;
+	struct thread_state *s, *n;
 
 	note_offset(readable(prev)->se.cfs_rq, now);
-	count_holder(prev, &m);
-	s = tracked_or_moved(prev, now);
+	s = tracked_or_moved(prev, &m);
+	n = tracked_or_moved(next, &m);
+	count_holder(prev, holder_of(next, n), &m);
 	if (s) {
 		__u32 state = prev->__state;
 
@@ -198,14 +211,13 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *prev, struct task_stru
 		if (state & TASK_DEAD)
 			end_thread(prev, s, &m);
 		else if (preempt || !state) /* a signal that stops a wait also leaves state 0 */
-			begin_wait(prev, s, now, true);
+			wait_for_cpu(prev, s, &m, true);
 		else
 			s->state = blocked_state(prev, s);
 	}
-	s = tracked_or_moved(next, now);
-	if (s) {
-		close_state(next, s, &m, true);
-		s->state = ON_CPU;
+	if (n) {
+		close_state(next, n, &m, true);
+		n->state = ON_CPU;
 	}
 	return 0;
 }
@@ -219,7 +231,7 @@ int BPF_PROG(on_wakeup, struct task_struct *p)
 		struct moment m = at(bpf_ktime_get_ns());
 
 		close_state(p, s, &m, true);
-		begin_wait(p, s, m.now, true);
+		wait_for_cpu(p, s, &m, true);
 	}
 	return 0;
 }
@@ -240,7 +252,20 @@ int BPF_PROG(on_wakeup_new, struct task_struct *p)
 	s->state = SLEEP;
 	s->since = p->start_time;
 	close_state(p, s, &m, true);
-	begin_wait(p, s, m.now, true);
+	wait_for_cpu(p, s, &m, true);
+	return 0;
+}
+
+SEC("tp_btf/sched_migrate_task")
+int BPF_PROG(on_migrate, struct task_struct *p, int cpu)
+{
+	struct thread_state *s = tracked(p);
+
+	if (s && s->state == RUN_QUEUE) {
+		struct moment m = at(bpf_ktime_get_ns());
+
+		move_behind(s, cpu, &m);
+	}
 	return 0;
 }
 
@@ -313,14 +338,14 @@ int BPF_PROG(on_memcg_reclaim_end)
 SEC("tp_btf/cgroup_attach_task")
 int BPF_PROG(on_cgroup_attach, struct cgroup *to, const char *path, struct task_struct *p)
 {
-	__u64 now;
+	struct moment m;
 
 	if (!target_has_cgroup(to))
 		return 0;
-	now = bpf_ktime_get_ns();
+	m = at(bpf_ktime_get_ns());
 	moved_in = 1; /* the other threads of its process come one by one */
 	if (!tracked(p))
-		tracked_or_moved(p, now);
+		tracked_or_moved(p, &m);
 	return 0;
 }
 
@@ -329,8 +354,17 @@ int begin_threads(struct bpf_iter__task *ctx)
 {
 	struct task_struct *p = ctx->task;
 
-	if (p && !p->exit_state && !tracked(p) && in_target(p))
-		join(p, bpf_ktime_get_ns());
+	struct moment m;
+
+	if (!p || p->exit_state)
+		return 0;
+	kmend_tgid = bpf_get_current_pid_tgid() >> 32;
+	if (!tracked(p) && in_target(p)) {
+		m = at(bpf_ktime_get_ns());
+		join(p, &m);
+	}
+	if (p->on_cpu)
+		note_running(p, tracked(p));
 	return 0;
 }
 

@@ -20,6 +20,7 @@ type Thread struct {
 	CgroupID uint64 // inode of its directory in the cpu controller's hierarchy; 1 is the root
 	WallNS   uint64 // its lifetime inside the window, measured apart from StateNS
 	StateNS  [NumStates]uint64
+	Behind   Behind
 	Ended    bool // before the window did
 }
 
@@ -29,6 +30,14 @@ type GroupTotal struct {
 	Threads  int
 	WallNS   uint64
 	StateNS  [NumStates]uint64
+	Behind   Behind
+}
+
+// Behind is the part of run_queue in which somebody ran on the CPU in whose queue the
+// thread was. In the rest that CPU was idle, or kmend's own process ran there.
+type Behind struct {
+	OwnNS    uint64 // another thread of the target
+	OthersNS uint64
 }
 
 // Holder is a task group of the machine and how long its threads held CPUs.
@@ -45,6 +54,7 @@ type Result struct {
 	Ended   []GroupTotal // threads that ended inside the window and are not in Threads
 	Holders []Holder     // every task group that ran, the target's and the kernel's own among them, longest first
 	IdleNS  uint64       // summed over CPUs
+	KmendNS uint64       // of what Holders held, this process's part
 	CPUs    int          // online
 	Lost    uint64       // threads or times that could not be recorded: the ledger has a hole
 }

@@ -14,12 +14,16 @@ import (
 )
 
 type threadsCpuSlot struct {
-	_      structs.HostLayout
-	Since  uint64
-	Idle   uint64
-	Cgroup uint64
-	Ns     uint64
-	Rest   uint64
+	_       structs.HostLayout
+	Since   uint64
+	Idle    uint64
+	Cgroup  uint64
+	Ns      uint64
+	Rest    uint64
+	Kmend   uint64
+	Held    [2]uint64
+	Running uint32
+	Seq     uint32
 }
 
 type threadsGroupTotal struct {
@@ -27,6 +31,7 @@ type threadsGroupTotal struct {
 	Threads uint64
 	Wall    uint64
 	Ns      [8]uint64
+	Behind  [2]uint64
 }
 
 type threadsRecord struct {
@@ -35,6 +40,7 @@ type threadsRecord struct {
 	Cgroup uint64
 	Wall   uint64
 	Ns     [8]uint64
+	Behind [2]uint64
 	Tid    uint32
 	Tgid   uint32
 	Kind   uint32
@@ -60,12 +66,14 @@ type threadsThreadState struct {
 	CfsRq       uint64
 	Clock0      uint64
 	Throttled0  uint64
+	Held0       [2]uint64
+	Behind      [2]uint64
 	Window      uint32
 	State       uint32
 	MayThrottle uint32
 	Done        uint32
 	Reclaims    uint32
-	Pad         uint32
+	Cpu         uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -89,12 +97,14 @@ const (
 	threadsProgOnDirectReclaimEnd   = "on_direct_reclaim_end"
 	threadsProgOnMemcgReclaimBegin  = "on_memcg_reclaim_begin"
 	threadsProgOnMemcgReclaimEnd    = "on_memcg_reclaim_end"
+	threadsProgOnMigrate            = "on_migrate"
 	threadsProgOnSwitch             = "on_switch"
 	threadsProgOnWakeup             = "on_wakeup"
 	threadsProgOnWakeupNew          = "on_wakeup_new"
 	threadsVarClockOffset           = "clock_offset"
 	threadsVarClockOffsets          = "clock_offsets"
 	threadsVarEndedCount            = "ended_count"
+	threadsVarKmendTgid             = "kmend_tgid"
 	threadsVarLost                  = "lost"
 	threadsVarMovedIn               = "moved_in"
 	threadsVarWindowEnd             = "window_end"
@@ -153,6 +163,7 @@ type threadsProgramSpecs struct {
 	OnDirectReclaimEnd   *ebpf.ProgramSpec `ebpf:"on_direct_reclaim_end"`
 	OnMemcgReclaimBegin  *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim_begin"`
 	OnMemcgReclaimEnd    *ebpf.ProgramSpec `ebpf:"on_memcg_reclaim_end"`
+	OnMigrate            *ebpf.ProgramSpec `ebpf:"on_migrate"`
 	OnSwitch             *ebpf.ProgramSpec `ebpf:"on_switch"`
 	OnWakeup             *ebpf.ProgramSpec `ebpf:"on_wakeup"`
 	OnWakeupNew          *ebpf.ProgramSpec `ebpf:"on_wakeup_new"`
@@ -179,6 +190,7 @@ type threadsVariableSpecs struct {
 	ClockOffset  *ebpf.VariableSpec `ebpf:"clock_offset"`
 	ClockOffsets *ebpf.VariableSpec `ebpf:"clock_offsets"`
 	EndedCount   *ebpf.VariableSpec `ebpf:"ended_count"`
+	KmendTgid    *ebpf.VariableSpec `ebpf:"kmend_tgid"`
 	Lost         *ebpf.VariableSpec `ebpf:"lost"`
 	MovedIn      *ebpf.VariableSpec `ebpf:"moved_in"`
 	WindowEnd    *ebpf.VariableSpec `ebpf:"window_end"`
@@ -236,6 +248,7 @@ type threadsVariables struct {
 	ClockOffset  *ebpf.Variable `ebpf:"clock_offset"`
 	ClockOffsets *ebpf.Variable `ebpf:"clock_offsets"`
 	EndedCount   *ebpf.Variable `ebpf:"ended_count"`
+	KmendTgid    *ebpf.Variable `ebpf:"kmend_tgid"`
 	Lost         *ebpf.Variable `ebpf:"lost"`
 	MovedIn      *ebpf.Variable `ebpf:"moved_in"`
 	WindowEnd    *ebpf.Variable `ebpf:"window_end"`
@@ -256,6 +269,7 @@ type threadsPrograms struct {
 	OnDirectReclaimEnd   *ebpf.Program `ebpf:"on_direct_reclaim_end"`
 	OnMemcgReclaimBegin  *ebpf.Program `ebpf:"on_memcg_reclaim_begin"`
 	OnMemcgReclaimEnd    *ebpf.Program `ebpf:"on_memcg_reclaim_end"`
+	OnMigrate            *ebpf.Program `ebpf:"on_migrate"`
 	OnSwitch             *ebpf.Program `ebpf:"on_switch"`
 	OnWakeup             *ebpf.Program `ebpf:"on_wakeup"`
 	OnWakeupNew          *ebpf.Program `ebpf:"on_wakeup_new"`
@@ -272,6 +286,7 @@ func (p *threadsPrograms) Close() error {
 		p.OnDirectReclaimEnd,
 		p.OnMemcgReclaimBegin,
 		p.OnMemcgReclaimEnd,
+		p.OnMigrate,
 		p.OnSwitch,
 		p.OnWakeup,
 		p.OnWakeupNew,

@@ -128,6 +128,9 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		}
 	}
 	add("threads", "active", "", active, "ms")
+	behind := s.behind()
+	add("threads", "behind_own", "", millis(behind.OwnNS), "ms")
+	add("threads", "behind_others", "", millis(behind.OthersNS), "ms")
 	add("threads", "active_threads", "", float64(count), "threads")
 	if wall, wanted := s.ended(); wall > 0 {
 		add("threads", "ended_wall", "", millis(wall), "ms")
@@ -142,6 +145,7 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		add("threads", "cpu_holder", h.path, h.cpus, "cpus")
 	}
 	add("threads", "cpu_idle", "", s.cpus(s.result.IdleNS), "cpus")
+	add("threads", "cpu_kmend", "", s.cpus(s.result.KmendNS), "cpus")
 
 	for _, q := range s.after {
 		i := slices.IndexFunc(s.before, func(b cgroups.Quota) bool { return b.Dir == q.Dir })
@@ -156,6 +160,21 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		add("cgroup", "throttled_time", q.Path, ms(q.Stat.Time-b.Time), "ms")
 	}
 	return s.found(out)
+}
+
+// behind is what the target's threads waited for a CPU on which somebody ran.
+func (s seen) behind() (sum threads.Behind) {
+	add := func(b threads.Behind) {
+		sum.OwnNS += b.OwnNS
+		sum.OthersNS += b.OthersNS
+	}
+	for _, t := range s.result.Threads {
+		add(t.Behind)
+	}
+	for _, g := range s.result.Ended {
+		add(g.Behind)
+	}
+	return sum
 }
 
 // ended is how long the threads that ended in the window lived, and how much of it

@@ -29,7 +29,8 @@ type lab struct {
 // the kernel's own threads, RCU among them, and then attaching takes minutes.
 const heavy = 20480
 
-func newLab(t *testing.T) *lab {
+// needsKernel skips a test where it cannot measure.
+func needsKernel(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for cgroups and eBPF; make test runs it as root")
@@ -37,6 +38,11 @@ func newLab(t *testing.T) *lab {
 	if err := threads.Supported(); err != nil {
 		t.Fatalf("this kernel cannot run the probe: %v", err)
 	}
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	needsKernel(t)
 	node, err := cgroups.Open("/proc")
 	if err != nil {
 		t.Fatal(err)

@@ -50,10 +50,6 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 		return reading{}, err
 	}
 	begun := time.Now()
-	own, err := ownCPU()
-	if err != nil {
-		return reading{}, err
-	}
 	threads := billed(s)
 	timer := time.NewTimer(window)
 	defer timer.Stop()
@@ -63,10 +59,6 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 		return reading{}, context.Cause(ctx)
 	}
 	took := time.Since(begun)
-	ownAfter, err := ownCPU() // before the others name what they found
-	if err != nil {
-		return reading{}, err
-	}
 	threadsAfter := billed(s)
 	after, err := readCPUTimes(s.proc)
 	if err != nil {
@@ -78,18 +70,7 @@ func (st *stealer) Measure(ctx context.Context, s subject, window time.Duration)
 	if !st.exact {
 		threads = nil
 	}
-	r := stolen(cpus, after, threads, threadsAfter, float64(window)/float64(took))
-	r.evidence = append(r.evidence, incident.Evidence{Metric: "kmend", Value: float64(ownAfter-own) / float64(took), Unit: "cpus"})
-	return r, nil
-}
-
-// ownCPU is the CPU time of this process.
-func ownCPU() (time.Duration, error) {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("reading this process's CPU time: %w", err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	return stolen(cpus, after, threads, threadsAfter, float64(window)/float64(took)), nil
 }
 
 // stolen makes evidence of two readings, scaled to the window.

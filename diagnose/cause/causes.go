@@ -92,7 +92,7 @@ func saturated(f facts) (incident.Finding, bool) {
 			Verdict:  incident.Inconclusive,
 			Share:    f.share(wait),
 			Message:  msg + fmt.Sprintf("; but %s of them were idle, so that is not why", about(idle.Value)),
-			Evidence: f.cite("run_queue", "active", "cpu_others", "cpu_holder", "cpu_idle"),
+			Evidence: f.cite("run_queue", "behind_others", "active", "cpu_others", "cpu_holder", "cpu_idle"),
 		}, true
 	}
 	return incident.Finding{
@@ -101,7 +101,7 @@ func saturated(f facts) (incident.Finding, bool) {
 		Share:     f.share(wait),
 		Threshold: f.threshold(saturatedShare) + fmt.Sprintf(", others hold at least %.0f%% of the CPUs", 100*saturatedOthers),
 		Message:   msg,
-		Evidence:  f.cite("run_queue", "active", "cpu_others", "cpu_holder"),
+		Evidence:  f.cite("run_queue", "behind_others", "active", "cpu_others", "cpu_holder"),
 	}, true
 }
 
@@ -119,7 +119,7 @@ func queueing(f facts, beside bool) (incident.Finding, bool) {
 		Verdict:   incident.Confirmed,
 		Share:     f.share(queue),
 		Threshold: f.threshold(queueShare),
-		Evidence:  f.cite("on_cpu", "run_queue", "active", "cpus_allowed"),
+		Evidence:  f.cite("on_cpu", "run_queue", "behind_own", "active", "cpus_allowed"),
 		Message: fmt.Sprintf("%s threads want %s: on CPU %s and queueing behind each other %s of %s ms",
 			about(want), plural(f.cpus, "CPU"), ms(on), ms(queue), ms(f.active)),
 	}
@@ -251,7 +251,7 @@ func waiting(f facts) (incident.Finding, bool) {
 		Verdict:  incident.Inconclusive,
 		Share:    f.share(unexplained),
 		Message:  msg,
-		Evidence: append(f.cite("run_queue", "active", "cpu_others"), f.citeOf("steal", "kmend")...),
+		Evidence: f.cite("run_queue", "active", "cpu_others", "cpu_kmend"),
 	}, true
 }
 

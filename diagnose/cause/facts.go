@@ -49,7 +49,7 @@ func read(m incident.Measurement) facts {
 	if e, ok := f.find("threads", "cpu_others"); ok {
 		f.others = e.Value
 	}
-	if e, ok := f.find("steal", "kmend"); ok {
+	if e, ok := f.find("threads", "cpu_kmend"); ok {
 		f.kmend = min(max(0, e.Value), f.others)
 		f.others -= f.kmend
 	}
@@ -81,24 +81,43 @@ func (f facts) idle() float64 {
 }
 
 // behindOwn is the part of the run-queue wait, in ms, in which the target's own
-// threads queue behind each other: while one runs, all the others may wait for
-// it (and a tenth longer, for the moments between). Where others hold CPUs, each
-// of those has a thread waiting for it first.
+// threads queue behind each other: one of them ran on the CPU that another waited for.
+// A CPU that others hold is one on which a waiting thread could have run: what they
+// hold comes first.
 func (f facts) behindOwn() float64 {
 	queue := f.state(incident.RunQueue)
 	if f.crowded() {
-		queue -= min(f.waiting, f.heldByOthers()) * f.window
+		queue -= f.crowdedOut()
 	}
-	return max(0, min(queue, 1.1*f.state(incident.OnCPU)*max(0, float64(f.threads-1))))
+	return max(0, min(queue, f.ranMeanwhile()))
 }
 
-// behindOthers is the part that is others' doing: a group whose CPUs others hold
-// waits with all its threads.
+// ranMeanwhile is how long threads of the target waited for a CPU on which another of
+// its threads ran. A recorded ledger does not know: while one runs, all the others may
+// wait for it (and a tenth longer, for the moments between).
+func (f facts) ranMeanwhile() float64 {
+	if own, ok := f.find("threads", "behind_own"); ok {
+		return own.Value
+	}
+	return 1.1 * f.state(incident.OnCPU) * max(0, float64(f.threads-1))
+}
+
+// crowdedOut is the wait, in ms, that there would not be if others held no CPU that the
+// target may use: each such CPU has a waiting thread that could run.
+func (f facts) crowdedOut() float64 { return min(f.waiting, f.heldByOthers()) * f.window }
+
+// behindOthers is the part that is others' doing: they ran on the CPU that a thread
+// waited for, or on one that it might have had. Where it is not known who ran, a group
+// whose CPUs others hold waits with all its threads.
 func (f facts) behindOthers() float64 {
 	if !f.crowded() {
 		return 0
 	}
-	return f.state(incident.RunQueue) - f.behindOwn()
+	rest := f.state(incident.RunQueue) - f.behindOwn()
+	if others, ok := f.find("threads", "behind_others"); ok {
+		rest = min(rest, max(others.Value, f.crowdedOut()))
+	}
+	return rest
 }
 
 // behindNobody is the part that is neither.

@@ -14,7 +14,6 @@ import (
 //	billed      CPU time that the kernel billed to those of the target's threads that
 //	            lived through the window. Only where the kernel does not bill stolen time
 //	billed_threads  how many those were
-//	kmend       CPUs that the agent's own process held: it is no neighbour of the target
 //
 // Stolen time comes in hundredths of a second.
 

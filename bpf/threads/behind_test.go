@@ -1,0 +1,56 @@
+package threads
+
+import (
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/test/rig"
+)
+
+// Behind whom a target waits is held against who held the CPUs: a neighbour of a
+// thread that always wants the same CPU is what that thread waits for.
+func TestBehindWhomAThreadWaits(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		cpus           string
+		own, neighbour string // threads that burn
+		behindOwn      bool   // a part of the waits is behind its own threads,
+		behindOthers   bool   // and behind others
+	}{
+		{"behind its own", "0", "2", "", true, false},
+		{"behind a neighbour", "0", "1", "2", false, true},
+		{"behind both", "0", "2", "2", true, true},
+		{"behind its own, moved about", "0,1", "4", "", true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g, n := rig.NewGroup(t), rig.NewGroup(t)
+			rig.Start(t, "-mode", "burn", "-threads", c.own, "-cpus", c.cpus, "-cgroup", g.Path)
+			if c.neighbour != "" {
+				rig.Start(t, "-mode", "burn", "-threads", c.neighbour, "-cpus", c.cpus, "-cgroup", n.Path)
+			}
+			time.Sleep(200 * time.Millisecond)
+			r := measure(t, of(g), 2*time.Second)
+			var queue, own, others, held float64
+			for _, th := range r.Threads {
+				queue += ms(th.StateNS[runQueue])
+				own += ms(th.Behind.OwnNS)
+				others += ms(th.Behind.OthersNS)
+			}
+			for _, h := range r.Holders {
+				if h.CgroupID == n.ID() {
+					held = ms(h.OnCPUNS)
+				}
+			}
+			t.Logf("waited %.0f ms, %.0f of them behind its own and %.0f behind others; the neighbour held %.0f", queue, own, others, held)
+			if own+others < 0.7*queue {
+				t.Errorf("of %.0f ms of waiting, %.0f were behind its own and %.0f behind others", queue, own, others)
+			}
+			if (own > 0.2*queue) != c.behindOwn || (others > 0.2*queue) != c.behindOthers {
+				t.Errorf("of %.0f ms of waiting, %.0f were behind its own and %.0f behind others", queue, own, others)
+			}
+			if c.own == "1" && others < 0.95*held {
+				t.Errorf("one thread wants the CPU that others held for %.0f ms, and waited %.0f behind them", held, others)
+			}
+		})
+	}
+}
