@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -162,7 +161,7 @@ func (p *Probe) read(r *Result, end time.Duration) error {
 
 func share(key diskShare, t diskTotals) Share {
 	s := Share{
-		Device: device(key.Dev), Owner: Owner(key.Owner), CgroupID: key.Cgroup, Comm: comm(t.Comm),
+		Device: device(key.Dev), Owner: Owner(key.Owner), CgroupID: key.Cgroup, Comm: probe.Comm(t.Comm),
 		Reads: uint64(t.Ops[0]), Writes: uint64(t.Ops[1]), Flushes: uint64(t.Ops[2]), Others: uint64(t.Ops[3]),
 		Bytes: t.Bytes, Longest: time.Duration(t.LongestNs),
 		Queue: Times{Total: time.Duration(t.QueueNs)}, Service: Times{Total: time.Duration(t.ServiceNs)},
@@ -172,15 +171,6 @@ func share(key diskShare, t diskTotals) Share {
 }
 
 func device(dev uint32) Device { return Device{dev >> 20, dev & (1<<20 - 1)} }
-
-func comm(c [16]int8) string {
-	b := make([]byte, len(c))
-	for i := range c {
-		b[i] = byte(c[i])
-	}
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(b)
-}
 
 // addPending adds what is under way. A bio that was merged into a request of
 // another, longer than the probe walks, stays in its table; it is as old as its

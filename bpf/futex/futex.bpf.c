@@ -17,6 +17,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "target.h"
+#include "window.h"
 #include "stack.h"
 #include "calls.h"
 
@@ -110,10 +111,6 @@ struct {
 	__type(value, struct sample);
 } samples SEC(".maps");
 
-/* The window, CLOCK_MONOTONIC; both ~0 until it is set. */
-volatile __u64 window_start = ~0ull;
-volatile __u64 window_end = ~0ull;
-
 /*
  * Stacks are taken where it looks like a lock: after LOOKS_LIKE wakes by waiters,
  * one in SAMPLE_NS of waiting or of holding a thread, PER_WORD of each address.
@@ -122,38 +119,11 @@ volatile __u64 window_end = ~0ull;
 #define SAMPLE_NS 50000000ull
 #define PER_WORD 48
 
-static __always_inline __u64 clamp(__u64 t)
-{
-	__u64 start = window_start, end = window_end;
-
-	if (t < start)
-		t = start;
-	return t > end ? end : t;
-}
-
-static __always_inline __u64 span(__u64 from, __u64 to)
-{
-	from = clamp(from);
-	to = clamp(to);
-	return to > from ? to - from : 0;
-}
-
-static __always_inline bool in_window(__u64 now)
-{
-	return now >= window_start && now < window_end;
-}
-
 static __always_inline struct word *word_at(struct address *at)
 {
-	struct word *w = bpf_map_lookup_elem(&words, at), none = {};
+	struct word none = {};
 
-	if (w)
-		return w;
-	bpf_map_update_elem(&words, at, &none, BPF_NOEXIST); /* or another CPU does */
-	w = bpf_map_lookup_elem(&words, at);
-	if (!w)
-		count_lost();
-	return w;
+	return lookup_or_add(&words, at, &none);
 }
 
 static __always_inline struct part *part_of(struct address *at, struct task_struct *p)

@@ -1,26 +1,25 @@
 package futex
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/cilium/ebpf"
+	"github.com/kmend/kmend/bpf/probe"
 	"github.com/kmend/kmend/bpf/stack"
 )
 
 func (p *Probe) read(r *Result, start, end uint64) error {
-	words, err := entries[futexAddress, futexWord](p.objs.Words)
+	words, err := probe.Entries[futexAddress, futexWord](p.objs.Words)
 	if err != nil {
 		return err
 	}
-	parts, err := entries[futexPartKey, futexPart](p.objs.Parts)
+	parts, err := probe.Entries[futexPartKey, futexPart](p.objs.Parts)
 	if err != nil {
 		return err
 	}
-	waiting, err := entries[uint32, futexOpenWait](p.objs.Waiting)
+	waiting, err := probe.Entries[uint32, futexOpenWait](p.objs.Waiting)
 	if err != nil {
 		return err
 	}
@@ -35,7 +34,7 @@ func (p *Probe) read(r *Result, start, end uint64) error {
 			continue // outside of the window
 		}
 		threads[k.At] = append(threads[k.At], Thread{
-			PID: int(k.Tgid), TID: int(k.Tid), Comm: comm(t.Comm),
+			PID: int(k.Tgid), TID: int(k.Tid), Comm: probe.Comm(t.Comm),
 			Waits: t.Waits, Wait: time.Duration(t.WaitNs), Longest: time.Duration(t.LongestNs), Unwoken: t.Unwoken,
 			Wakes: t.Wakes, Held: time.Duration(t.HeldNs), Helds: t.Held, LongestHeld: time.Duration(t.LongestHeldNs),
 		})
@@ -109,27 +108,4 @@ func (p *Probe) samples(r *Result) (map[futexAddress][]Sample, error) {
 		slices.SortStableFunc(ss, func(a, b Sample) int { return cmp.Compare(b.For, a.For) })
 	}
 	return out, nil
-}
-
-func entries[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
-	out := map[K]V{}
-	var k K
-	var v V
-	it := m.Iterate()
-	for it.Next(&k, &v) {
-		out[k] = v
-	}
-	if err := it.Err(); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", m, err)
-	}
-	return out, nil
-}
-
-func comm(c [16]int8) string {
-	b := make([]byte, len(c))
-	for i := range c {
-		b[i] = byte(c[i])
-	}
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(b)
 }

@@ -49,6 +49,20 @@ static __always_inline void count_lost(void)
 	__sync_fetch_and_add(&lost, 1);
 }
 
+/* The value of a key of a hash, which is first if it has none; NULL, and counted, if there is no room. */
+static __always_inline void *lookup_or_add(void *map, const void *key, const void *first)
+{
+	void *value = bpf_map_lookup_elem(map, key);
+
+	if (value)
+		return value;
+	bpf_map_update_elem(map, key, first, BPF_NOEXIST); /* or another CPU does */
+	value = bpf_map_lookup_elem(map, key);
+	if (!value)
+		count_lost();
+	return value;
+}
+
 /*
  * The verifier wants constant offsets into a kernel struct; a branch for each
  * index made it walk every program sixteen times. So the index, which user space

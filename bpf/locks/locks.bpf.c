@@ -16,6 +16,7 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "target.h"
+#include "window.h"
 #include "locks.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -100,27 +101,8 @@ struct {
 	__uint(value_size, FRAMES * sizeof(__u64));
 } stacks SEC(".maps");
 
-/* The window, CLOCK_MONOTONIC; both ~0 until it is set. */
-volatile __u64 window_start = ~0ull;
-volatile __u64 window_end = ~0ull;
 volatile __u64 image_start, image_end; /* where the kernel's own variables are */
 volatile __u64 unnamed_holders;        /* waits whose holder had no room in holders */
-
-static __always_inline __u64 clamp(__u64 t)
-{
-	__u64 start = window_start, end = window_end;
-
-	if (t < start)
-		t = start;
-	return t > end ? end : t;
-}
-
-static __always_inline __u64 span(__u64 from, __u64 to)
-{
-	from = clamp(from);
-	to = clamp(to);
-	return to > from ? to - from : 0;
-}
 
 /*
  * Inside one, because the wait_lock of a mutex belongs to the mutex. Objects are
@@ -206,17 +188,10 @@ static __always_inline void count_holder(struct open_wait *w, __u64 wait)
 static __always_inline void count_wait(struct open_wait *w)
 {
 	__u64 wait = w->spin_ns + w->sleep_ns;
-	struct total first = {}, *t;
+	struct total first = {}, *t = lookup_or_add(&totals, &w->class, &first);
 
-	t = bpf_map_lookup_elem(&totals, &w->class);
-	if (!t) {
-		bpf_map_update_elem(&totals, &w->class, &first, BPF_NOEXIST); /* or another CPU does */
-		t = bpf_map_lookup_elem(&totals, &w->class);
-	}
-	if (!t) {
-		count_lost();
+	if (!t)
 		return;
-	}
 	__sync_fetch_and_add(&t->count, 1);
 	__sync_fetch_and_add(&t->spin_ns, w->spin_ns);
 	__sync_fetch_and_add(&t->sleep_ns, w->sleep_ns);

@@ -1,7 +1,6 @@
 package locks
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/kmend/kmend/bpf/probe"
 )
 
 // LCB_F_* of include/trace/events/lock.h
@@ -25,7 +25,7 @@ const (
 const frames = 32
 
 func (p *Probe) read(r *Result, start, end uint64) error {
-	totals, err := entries[locksClass, locksTotal](p.objs.Totals)
+	totals, err := probe.Entries[locksClass, locksTotal](p.objs.Totals)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (p *Probe) read(r *Result, start, end uint64) error {
 // sleep: what spins is over in a moment, and one that seems not to be ended where
 // the probe did not see it.
 func (p *Probe) addOpen(totals map[locksClass]locksTotal, start, end uint64) error {
-	waiting, err := entries[uint32, locksOpenWaits](p.objs.Waiting)
+	waiting, err := probe.Entries[uint32, locksOpenWaits](p.objs.Waiting)
 	if err != nil {
 		return err
 	}
@@ -83,14 +83,14 @@ func (p *Probe) addOpen(totals map[locksClass]locksTotal, start, end uint64) err
 }
 
 func (p *Probe) holders() (map[locksClass][]Holder, error) {
-	all, err := entries[locksHolderKey, locksHolder](p.objs.Holders)
+	all, err := probe.Entries[locksHolderKey, locksHolder](p.objs.Holders)
 	if err != nil {
 		return nil, err
 	}
 	out := map[locksClass][]Holder{}
 	for k, h := range all {
 		out[k.Class] = append(out[k.Class], Holder{
-			PID: int(k.Tgid), TID: int(k.Tid), Comm: comm(h.Comm), Count: h.Count, Wait: time.Duration(h.WaitNs),
+			PID: int(k.Tgid), TID: int(k.Tid), Comm: probe.Comm(h.Comm), Count: h.Count, Wait: time.Duration(h.WaitNs),
 		})
 	}
 	for _, hs := range out {
@@ -135,27 +135,4 @@ func kind(flags uint32) Kind {
 		return RWSem
 	}
 	return Semaphore
-}
-
-func entries[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
-	out := map[K]V{}
-	var k K
-	var v V
-	it := m.Iterate()
-	for it.Next(&k, &v) {
-		out[k] = v
-	}
-	if err := it.Err(); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", m, err)
-	}
-	return out, nil
-}
-
-func comm(c [16]int8) string {
-	b := make([]byte, len(c))
-	for i := range c {
-		b[i] = byte(c[i])
-	}
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(b)
 }

@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -190,18 +189,9 @@ func (p *Probe) readKills(r *Result, start time.Duration) error {
 			continue
 		}
 		r.Kills = append(r.Kills, Kill{
-			After: time.Duration(k.At) - start, PID: int(k.Pid), Comm: comm(k.Comm), Target: k.Target != 0,
+			After: time.Duration(k.At) - start, PID: int(k.Pid), Comm: probe.Comm(k.Comm), Target: k.Target != 0,
 			CgroupID: k.Cgroup, Usage: k.Usage * size, Limit: k.Limit * size, Size: k.Size * size,
 		})
 	}
 	return nil
-}
-
-func comm(c [16]int8) string {
-	b := make([]byte, len(c))
-	for i := range c {
-		b[i] = byte(c[i])
-	}
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(b)
 }

@@ -6,6 +6,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -122,4 +123,29 @@ func ClearMap[K comparable](m *ebpf.Map) error {
 			return fmt.Errorf("emptying %s: %w", m, err)
 		}
 	}
+}
+
+// Entries reads a hash.
+func Entries[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
+	out := map[K]V{}
+	var k K
+	var v V
+	it := m.Iterate()
+	for it.Next(&k, &v) {
+		out[k] = v
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", m, err)
+	}
+	return out, nil
+}
+
+// Comm is a thread's name as the kernel has it: up to a zero. It is untrusted.
+func Comm(c [16]int8) string {
+	b := make([]byte, len(c))
+	for i := range c {
+		b[i] = byte(c[i])
+	}
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
 }

@@ -115,15 +115,9 @@ static __always_inline void close_conn(struct conn *c, struct tcp_sock *tp, __u6
 
 	finish(c, tp, now);
 	c->phase = CLOSED;
-	sum = bpf_map_lookup_elem(&closed_peers, &c->peer);
-	if (!sum) {
-		bpf_map_update_elem(&closed_peers, &c->peer, &first, BPF_NOEXIST);
-		sum = bpf_map_lookup_elem(&closed_peers, &c->peer);
-		if (!sum) {
-			count_lost();
-			return;
-		}
-	}
+	sum = lookup_or_add(&closed_peers, &c->peer, &first);
+	if (!sum)
+		return;
 	for (int i = 0; i < sizeof(struct totals) / 8; i++) {
 		__u64 n = ((__u64 *)&c->t)[i];
 

@@ -45,7 +45,7 @@ func TestBehindWhomAThreadWaits(t *testing.T) {
 			if own+others < 0.7*queue {
 				t.Errorf("of %.0f ms of waiting, %.0f were behind its own and %.0f behind others", queue, own, others)
 			}
-			if (own > 0.2*queue) != c.behindOwn || (others > 0.2*queue) != c.behindOthers {
+			if (own > 0.1*queue) != c.behindOwn || (others > 0.1*queue) != c.behindOthers {
 				t.Errorf("of %.0f ms of waiting, %.0f were behind its own and %.0f behind others", queue, own, others)
 			}
 			if c.own == "1" && others < 0.95*held {

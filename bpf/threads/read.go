@@ -1,13 +1,14 @@
 package threads
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
 	"unsafe"
+
+	"github.com/kmend/kmend/bpf/probe"
 )
 
 // enum kind of threads.bpf.c
@@ -82,7 +83,7 @@ func threadsOf(records []threadsRecord) []Thread {
 		}
 		seen[l] = true
 		ts = append(ts, Thread{
-			TID: int(rec.Tid), PID: int(rec.Tgid), Comm: comm(rec.Comm),
+			TID: int(rec.Tid), PID: int(rec.Tgid), Comm: probe.Comm(rec.Comm),
 			CgroupID: rec.Cgroup, WallNS: rec.Wall, StateNS: rec.Ns, Behind: behind(rec.Behind), Ended: rec.Kind == kindEnded,
 		})
 	}
@@ -91,15 +92,6 @@ func threadsOf(records []threadsRecord) []Thread {
 
 // behind is in the order of enum holder of holders.h.
 func behind(ns [2]uint64) Behind { return Behind{OwnNS: ns[0], OthersNS: ns[1]} }
-
-func comm(c [16]int8) string {
-	b := make([]byte, len(c))
-	for i := range c {
-		b[i] = byte(c[i])
-	}
-	b, _, _ = bytes.Cut(b, []byte{0})
-	return string(b)
-}
 
 func (p *Probe) readEndedTotals(r *Result) error {
 	var id uint64

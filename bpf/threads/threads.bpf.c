@@ -114,16 +114,10 @@ static __always_inline void fill_record(struct task_struct *p, struct thread_sta
 
 static __always_inline void add_ended(struct record *r)
 {
-	struct group_total *t = bpf_map_lookup_elem(&ended_totals, &r->cgroup), first = {};
+	struct group_total first = {}, *t = lookup_or_add(&ended_totals, &r->cgroup, &first);
 
-	if (!t) {
-		bpf_map_update_elem(&ended_totals, &r->cgroup, &first, BPF_NOEXIST);
-		t = bpf_map_lookup_elem(&ended_totals, &r->cgroup);
-		if (!t) {
-			count_lost();
-			return;
-		}
-	}
+	if (!t)
+		return;
 	__sync_fetch_and_add(&t->threads, 1);
 	__sync_fetch_and_add(&t->wall, r->wall);
 	for (int i = 0; i < NUM_STATES; i++)
