@@ -62,19 +62,9 @@ func (p *Probe) measure(ctx context.Context, window time.Duration) (Result, erro
 	if err := p.reset(); err != nil {
 		return Result{}, err
 	}
-	ls, err := probe.Attach(p.objs.OnSwitch, p.objs.OnWaking)
+	// It is detached when the tables are read, so that they do not change meanwhile.
+	start, end, err := probe.Observe(ctx, window, p.objs.WindowStart, p.objs.WindowEnd, p.objs.OnSwitch, p.objs.OnWaking)
 	if err != nil {
-		return Result{}, errors.Join(err, ls.Close())
-	}
-	if err := probe.Ready(ctx); err != nil {
-		return Result{}, errors.Join(err, ls.Close())
-	}
-	start, end, err := probe.OpenWindow(window, p.objs.WindowStart, p.objs.WindowEnd)
-	if err == nil {
-		err = probe.WaitUntil(ctx, end)
-	}
-	// Detached first, so that the tables do not change while they are read.
-	if err := errors.Join(err, ls.Close()); err != nil {
 		return Result{}, err
 	}
 	r := Result{Window: window}

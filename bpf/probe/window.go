@@ -67,3 +67,20 @@ func OpenWindow(window time.Duration, startVar, endVar *ebpf.Variable) (start, e
 	// The end first: a span is empty until both are set.
 	return start, end, errors.Join(endVar.Set(uint64(end)), startVar.Set(uint64(start)))
 }
+
+// Observe attaches programs, opens a window, waits for its end and detaches. It gives
+// the window, CLOCK_MONOTONIC; when ctx ends first, the cause.
+func Observe(ctx context.Context, window time.Duration, startVar, endVar *ebpf.Variable, programs ...*ebpf.Program) (start, end time.Duration, err error) {
+	ls, err := Attach(programs...)
+	defer func() { err = errors.Join(err, ls.Close()) }()
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := Ready(ctx); err != nil {
+		return 0, 0, err
+	}
+	if start, end, err = OpenWindow(window, startVar, endVar); err != nil {
+		return 0, 0, err
+	}
+	return start, end, WaitUntil(ctx, end)
+}
