@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Who holds the CPUs: on-CPU time by task group of the whole machine, and idle
- * time. This is the only cost of a thread outside the target. And behind whom a
- * thread of the target waits: who held the CPU in whose queue it was.
+ * time. And behind whom a thread of the target waits: who held the CPU in whose
+ * queue it was.
  */
 #pragma once
 
@@ -15,10 +15,11 @@ struct cpu_slot {
 	__u64 cgroup; /* the group that ran last, and its time not yet in holders */
 	__u64 ns;
 	__u64 rest;   /* of groups for which holders had no room */
-	__u64 kmend;  /* what kmend's own process held */
+	__u64 kmend;  /* what kmend's own process held, where it is not the target */
 	__u64 held[NUM_HOLDERS]; /* until since */
 	__u32 running; /* enum holder, since then */
 	volatile __u32 seq; /* odd while a switch changes the slot: other CPUs read it */
+	__u64 pad[7];  /* no two CPUs write to one cache line */
 };
 
 struct {
@@ -65,7 +66,7 @@ static __always_inline void count_holder(struct task_struct *prev, __u32 next, c
 		return;
 	ran = span(m, c->since, m->now);
 	ended = c->running;
-	c->seq++;
+	c->seq |= 1; /* right again after user space has emptied the slot in between */
 	barrier();
 	if (ended < NUM_HOLDERS)
 		c->held[ended] += ran;
@@ -79,7 +80,7 @@ static __always_inline void count_holder(struct task_struct *prev, __u32 next, c
 		c->idle += ran;
 		return;
 	}
-	if (prev->tgid == kmend_tgid)
+	if (prev->tgid == kmend_tgid && ended != OWN)
 		c->kmend += ran;
 	id = task_group_id(prev);
 	if (id != c->cgroup) {
@@ -97,7 +98,7 @@ static __always_inline void note_running(struct task_struct *p, bool own)
 	__u32 cpu = p->thread_info.cpu;
 	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &cpu);
 
-	if (c)
+	if (c && !c->since) /* a switch knows better */
 		c->running = holder_of(p, own);
 }
 
@@ -105,7 +106,10 @@ struct held {
 	__u64 ns[NUM_HOLDERS];
 };
 
-/* How long each has held a CPU in the window, at the moment. */
+/*
+ * How long each has held a CPU in the window, at the moment. What is read while the
+ * CPU switches is wrong by a time slice at most, and no wait gets longer by it.
+ */
 static __always_inline struct held held_on(__u32 cpu, const struct moment *m)
 {
 	struct cpu_slot *c = bpf_map_lookup_elem(&cpu_slots, &cpu);
@@ -149,8 +153,9 @@ static __always_inline void move_behind(struct thread_state *s, __u32 to, const 
 }
 
 /*
- * A wait of so many ns ends, or what of one was not throttled: a throttled thread's
- * group does not run, so its own threads held the CPU in the rest.
+ * A wait of so many ns ends, or what of one was not throttled. A throttled group
+ * does not run, so where the target is one group its threads held the CPU in the rest,
+ * and come first; a target of several groups may have had it while one was throttled.
  */
 static __always_inline void end_behind(struct thread_state *s, __u64 wait, const struct moment *m)
 {

@@ -97,7 +97,7 @@ func (p *Probe) reset() error {
 		probe.ClearMap[uint64](p.objs.EndedTotals),
 	)
 	for cpu := range p.objs.CpuSlots.MaxEntries() {
-		err = errors.Join(err, p.objs.CpuSlots.Put(cpu, threadsCpuSlot{}))
+		err = errors.Join(err, p.objs.CpuSlots.Put(cpu, threadsCpuSlot{Running: holderNobody}))
 	}
 	return err
 }

@@ -18,6 +18,13 @@ const (
 	kindRunning
 )
 
+// enum holder of holders.h
+const (
+	holderOwn uint32 = iota
+	holderOthers
+	holderNobody
+)
+
 const recordSize = int(unsafe.Sizeof(threadsRecord{}))
 
 // read fills r from the records of end_threads and from the maps.
@@ -30,10 +37,10 @@ func (p *Probe) read(r *Result, written []byte, start, end uint64) error {
 	if err != nil {
 		return err
 	}
-	running := map[uint32]uint64{} // by CPU: the group that is on it
+	running := map[uint32]threadsRecord{} // by CPU: who is on it
 	for _, rec := range records {
 		if rec.Kind == kindRunning {
-			running[rec.Tid] = rec.Cgroup
+			running[rec.Tid] = rec
 		}
 	}
 	r.Threads = threadsOf(append(records, ended...))
@@ -90,8 +97,7 @@ func threadsOf(records []threadsRecord) []Thread {
 	return ts
 }
 
-// behind is in the order of enum holder of holders.h.
-func behind(ns [2]uint64) Behind { return Behind{OwnNS: ns[0], OthersNS: ns[1]} }
+func behind(ns [2]uint64) Behind { return Behind{OwnNS: ns[holderOwn], OthersNS: ns[holderOthers]} }
 
 func (p *Probe) readEndedTotals(r *Result) error {
 	var id uint64
@@ -106,12 +112,16 @@ func (p *Probe) readEndedTotals(r *Result) error {
 
 // readHolders sums the groups over CPUs and adds what is open on each CPU: the
 // group that runs since the last switch until the end of the window.
-func (p *Probe) readHolders(r *Result, running map[uint32]uint64, start, end uint64) error {
+func (p *Probe) readHolders(r *Result, running map[uint32]threadsRecord, start, end uint64) error {
 	online, err := onlineCPUs()
 	if err != nil {
 		return err
 	}
 	r.CPUs = len(online)
+	var kmend uint32
+	if err := p.objs.KmendTgid.Get(&kmend); err != nil {
+		return err
+	}
 	held := map[uint64]uint64{}
 	var id uint64
 	var perCPU []uint64
@@ -130,8 +140,11 @@ func (p *Probe) readHolders(r *Result, running map[uint32]uint64, start, end uin
 			return fmt.Errorf("reading CPU %d: %w", cpu, err)
 		}
 		open := end - min(max(s.Since, start), end)
-		if group, ok := running[uint32(cpu)]; ok {
-			held[group] += open
+		if on, ok := running[uint32(cpu)]; ok {
+			held[on.Cgroup] += open
+			if on.Tgid == kmend && s.Running != holderOwn {
+				r.KmendNS += open
+			}
 		} else {
 			r.IdleNS += open
 		}

@@ -367,6 +367,7 @@ static __always_inline void write_running(struct bpf_iter__task *ctx, struct tas
 	struct record r = {.kind = RUNNING};
 
 	r.tid = p->thread_info.cpu;
+	r.tgid = p->tgid;
 	r.cgroup = task_group_id(p);
 	bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
 }

@@ -24,6 +24,7 @@ type threadsCpuSlot struct {
 	Held    [2]uint64
 	Running uint32
 	Seq     uint32
+	Pad     [7]uint64
 }
 
 type threadsGroupTotal struct {

@@ -33,7 +33,7 @@ func (s seen) measurement(node incident.Node) incident.Measurement {
 	m := incident.Measurement{
 		Target: s.window.scope.target,
 		Node:   node,
-		Window: incident.Window{Start: r.Start.UTC(), Seconds: r.Window.Seconds()},
+		Window: incident.Window{Start: r.Start.UTC(), Seconds: r.Window.Seconds(), Recorded: s.recorded},
 		Probes: []incident.ProbeStatus{
 			{Name: "threads", Status: incident.ProbeOK, Lost: r.Lost},
 			{Name: "cgroup", Status: incident.ProbeOK},
@@ -128,9 +128,10 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		}
 	}
 	add("threads", "active", "", active, "ms")
-	behind := s.behind()
-	add("threads", "behind_own", "", millis(behind.OwnNS), "ms")
-	add("threads", "behind_others", "", millis(behind.OthersNS), "ms")
+	if behind := s.behind(); !s.recorded {
+		add("threads", "behind_own", "", millis(behind.OwnNS), "ms")
+		add("threads", "behind_others", "", millis(behind.OthersNS), "ms")
+	}
 	add("threads", "active_threads", "", float64(count), "threads")
 	if wall, wanted := s.ended(); wall > 0 {
 		add("threads", "ended_wall", "", millis(wall), "ms")
@@ -145,7 +146,9 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 		add("threads", "cpu_holder", h.path, h.cpus, "cpus")
 	}
 	add("threads", "cpu_idle", "", s.cpus(s.result.IdleNS), "cpus")
-	add("threads", "cpu_kmend", "", s.cpus(s.result.KmendNS), "cpus")
+	if !s.recorded {
+		add("threads", "cpu_kmend", "", s.cpus(s.result.KmendNS), "cpus")
+	}
 
 	for _, q := range s.after {
 		i := slices.IndexFunc(s.before, func(b cgroups.Quota) bool { return b.Dir == q.Dir })

@@ -168,6 +168,8 @@ func (p past) measurement(node incident.Node, proc string, w recorder.Window) in
 		window: window{node: p.node, scope: p.scope},
 		result: threads.Result{Start: w.From, Window: length, CPUs: node.CPUs, Lost: w.Lost},
 		names:  names,
+
+		recorded: true,
 	}
 	order := liveOrder()
 	var ran time.Duration
@@ -208,7 +210,6 @@ func (p past) measurement(node incident.Node, proc string, w recorder.Window) in
 	}
 	s.allowed = p.allowed(proc, node.CPUs)
 	m := s.measurement(node)
-	m.Window.Recorded = true
 	if m.Ledger.WallMS > 0 {
 		m.Ledger.Threads = max(1, w.Threads)
 	}

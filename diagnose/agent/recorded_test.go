@@ -56,6 +56,9 @@ func (l *lab) past(a *Agent, dir string, since, until time.Time) (incident.Measu
 	if !m.Window.Recorded || m.Window.Start.After(since.Add(100*time.Millisecond)) || m.Window.End().Before(until.Add(-late)) {
 		l.t.Errorf("window %+v, asked for %s to %s", m.Window, since, until)
 	}
+	if n := evidence(m, "threads", "behind_own", ""); n != -1 {
+		l.t.Errorf("the recorder does not know behind whom threads waited, and says %v ms", n)
+	}
 	d := cause.Diagnose(m)
 	logFigures(l.t, d)
 	return m, d

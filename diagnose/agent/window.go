@@ -36,6 +36,8 @@ type seen struct {
 	cgroup  error             // why the cgroup probe could not read
 	names   map[uint64]string // cgroup paths by id
 	allowed int               // CPUs that the busiest threads may run on; 0: not known
+
+	recorded bool // by the flight recorder, which has sums of groups
 }
 
 // errAborted is the cause of a window that the agent itself ended.

@@ -103,8 +103,15 @@ func (f facts) ranMeanwhile() float64 {
 }
 
 // crowdedOut is the wait, in ms, that there would not be if others held no CPU that the
-// target may use: each such CPU has a waiting thread that could run.
-func (f facts) crowdedOut() float64 { return min(f.waiting, f.heldByOthers()) * f.window }
+// target may use: each such CPU has a waiting thread that could run. It is not known
+// which CPUs others hold: of a target that may not use all of them, what ran on the CPU
+// that a thread waited for says more.
+func (f facts) crowdedOut() float64 {
+	if _, ok := f.find("threads", "behind_others"); ok && f.cpus < float64(f.m.Node.CPUs) {
+		return 0
+	}
+	return min(f.waiting, f.heldByOthers()) * f.window
+}
 
 // behindOthers is the part that is others' doing: they ran on the CPU that a thread
 // waited for, or on one that it might have had. Where it is not known who ran, a group
