@@ -1,6 +1,7 @@
 package threads
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,15 +62,10 @@ func TestBehindWhomAThreadWaits(t *testing.T) {
 // What this process holds of the CPUs is nobody's; the kernel bills it for the same.
 func TestWhatKmendHolds(t *testing.T) {
 	w := rig.Start(t, "-mode", "sleep")
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	go func() {
 		opened(t, loaded(t), 0)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !stop.Load() { // burns a CPU
 		}
 	}()
 	own := func() float64 {
@@ -82,7 +78,7 @@ func TestWhatKmendHolds(t *testing.T) {
 	before, stolenBefore := own(), rig.Stolen(t)
 	r := measure(t, probe.Target{PIDs: []int{w.PID}}, time.Second)
 	billed, stolen := own()-before, rig.Stolen(t)-stolenBefore
-	close(stop)
+	stop.Store(true)
 	if held := ms(r.KmendNS); held < 100 || held > billed+stolen+20 {
 		t.Errorf("this process held CPUs for %.0f ms of 1000, the kernel billed %.0f with attaching and reading, and %.0f ms were stolen", held, billed, stolen)
 	}
