@@ -20,7 +20,9 @@ type want struct {
 }
 
 // TestCases: testdata/CASE/measurement.json in, want.json out. A case is added
-// by adding a folder.
+// by adding a folder. They hold the rules: some were measured, many had figures
+// edited or are made up (node n1), to stand where no machine gets to. What kernels
+// say of real faults is in test/lab/testdata.
 func TestCases(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/*/measurement.json")
 	if err != nil || len(dirs) < 20 {
