@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -92,7 +93,8 @@ func TestTargetInAnotherHierarchy(t *testing.T) {
 
 func TestTargetIsAPodOrAProcess(t *testing.T) {
 	l := newLab(t)
-	const uid, id = "5d3c7c0e-6f5e-4c57-9c2b-0d3a2b1c4e5f", "0123456789abcdef"
+	// A killed run may have left its groups.
+	uid, id := fmt.Sprintf("5d3c7c0e-6f5e-4c57-9c2b-%012x", os.Getpid()), "0123456789abcdef"
 	l.make(filepath.Join(l.root, "kubepods"))
 	if l.cpu.V2 {
 		l.write(filepath.Join(l.root), "cgroup.subtree_control", "+cpu")
