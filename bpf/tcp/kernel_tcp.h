@@ -52,6 +52,7 @@ struct socket {
 
 struct inet_connection_sock {
 	__u32 icsk_rto; /* jiffies */
+	__u32 icsk_rto_min; /* the same; the least that a timeout is, if its route has none */
 	__u8 icsk_ca_state : 5;
 	__u8 icsk_retransmits; /* timeouts since the peer last acknowledged something */
 	struct {

@@ -42,6 +42,11 @@ func TestLosses(t *testing.T) {
 						}
 					})
 				}
+				time.Sleep(time.Until(until))
+				for i, conn := range s.conns() { // what is under way gets through, in the window
+					rig.Lose(t, conn, 0)
+					rig.Lose(t, clients[i].c, 0)
+				}
 				wg.Wait()
 			})
 			asked, server := r.clientOf(s.addr()), r.serverOn(s.addr().Port())
