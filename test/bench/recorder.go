@@ -136,14 +136,14 @@ func record(ctx context.Context, top string) (r *recorder.Recorder, end func() e
 func (b *bench) busier(ctx context.Context, top string) (more []float64, err error) {
 	busy := func() (float64, error) {
 		begin := time.Now()
-		before, err := idle()
+		before, err := idleTime()
 		if err != nil {
 			return 0, err
 		}
 		if err := pause(ctx, busyFor); err != nil {
 			return 0, err
 		}
-		after, err := idle()
+		after, err := idleTime()
 		return 100 * (float64(runtime.NumCPU()) - (after-before).Seconds()/time.Since(begin).Seconds()), err
 	}
 	before, err := busy()
@@ -174,8 +174,8 @@ func (b *bench) busier(ctx context.Context, top string) (more []float64, err err
 	return more, nil
 }
 
-// idle is how long the CPUs have been idle since the machine started, all together.
-func idle() (d time.Duration, err error) {
+// idleTime is how long the CPUs have been idle since the machine started, all together.
+func idleTime() (d time.Duration, err error) {
 	text, err := os.ReadFile("/proc/timer_list")
 	if err != nil {
 		return 0, err
