@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +26,6 @@ const (
 	containers = 500
 	wakeEvery  = "0.033"
 	recordFor  = 10 * time.Second // each turn
-	busyTurns  = 20               // with it, between as many and one without
-	busyFor    = 5 * time.Second  // each turn
 )
 
 // recorder measures what the flight recorder costs: its programs inside the kernel
@@ -41,10 +38,6 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 	}
 	stop, err := wakers(ctx, filepath.Join(top, fmt.Sprintf("kmend-bench-%d", os.Getpid())))
 	defer func() { err = errors.Join(err, stop()) }()
-	if err != nil {
-		return err
-	}
-	more, err := b.busier(ctx, top)
 	if err != nil {
 		return err
 	}
@@ -109,7 +102,6 @@ it, and the counting itself).
 	row("for comparison: a program that does nothing, beside them", least)
 	row("a process that reads once a second", own)
 	row("**together, at 20,000 switches a second**", together)
-	row("by which the CPUs are busier with it, without the account of run time (quarter of turns below, above)", more)
 	fmt.Fprintf(out, "\nGoal: under 0.5: %s.\n", goalIs(median(together) < 0.5))
 	return nil
 }
@@ -128,73 +120,6 @@ func record(ctx context.Context, top string) (r *recorder.Recorder, end func() e
 		cancel()
 		return errors.Join(<-done, r.Close())
 	}, nil
-}
-
-// busier is by how much the CPUs are busier while a recorder runs, in percent of one
-// of them: each turn with it is held against those without before and after. All that
-// it costs is in it, and nothing that only measuring costs.
-func (b *bench) busier(ctx context.Context, top string) (more []float64, err error) {
-	busy := func() (float64, error) {
-		begin := time.Now()
-		before, err := idleTime()
-		if err != nil {
-			return 0, err
-		}
-		if err := pause(ctx, busyFor); err != nil {
-			return 0, err
-		}
-		after, err := idleTime()
-		return 100 * (float64(runtime.NumCPU()) - (after-before).Seconds()/time.Since(begin).Seconds()), err
-	}
-	before, err := busy()
-	if err != nil {
-		return nil, err
-	}
-	for turn := range busyTurns {
-		_, end, err := record(ctx, top)
-		if err != nil {
-			return nil, err
-		}
-		err = pause(ctx, 2*time.Second) // it has found the groups
-		var with float64
-		if err == nil {
-			with, err = busy()
-		}
-		if err := errors.Join(err, end()); err != nil {
-			return nil, err
-		}
-		after, err := busy()
-		if err != nil {
-			return nil, err
-		}
-		more = append(more, with-(before+after)/2)
-		b.say("recorder turn %d of %d: busy %.2f%% with it, %.2f%% and %.2f%% without", turn+1, busyTurns, with, before, after)
-		before = after
-	}
-	return more, nil
-}
-
-// idleTime is how long the CPUs have been idle since the machine started, all together.
-func idleTime() (d time.Duration, err error) {
-	text, err := os.ReadFile("/proc/timer_list")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if name != ".idle_sleeptime" && name != ".iowait_sleeptime" {
-			continue
-		}
-		var ns int64
-		if _, err := fmt.Sscanf(value, "%d nsecs", &ns); err != nil {
-			return 0, fmt.Errorf("/proc/timer_list: %q: %w", line, err)
-		}
-		d += time.Duration(ns)
-	}
-	if d == 0 {
-		return 0, errors.New("/proc/timer_list has no idle_sleeptime: a kernel with CONFIG_NO_HZ_COMMON has it")
-	}
-	return d, nil
 }
 
 // recorderLook is what was counted since the programs were loaded.
