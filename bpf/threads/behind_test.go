@@ -1,6 +1,7 @@
 package threads
 
 import (
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,36 @@ func TestBehindWhomAThreadWaits(t *testing.T) {
 				t.Errorf("one thread wants the CPU that others held for %.0f ms, and waited %.0f behind them", held, others)
 			}
 		})
+	}
+}
+
+// A thread waits for a CPU on which this process runs.
+func TestBehindKmend(t *testing.T) {
+	g := rig.NewGroup(t)
+	rig.Start(t, "-mode", "burn", "-threads", "1", "-cpus", "0", "-cgroup", g.Path)
+	var stop atomic.Bool
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with it
+		var first unix.CPUSet
+		first.Set(0)
+		if err := unix.SchedSetaffinity(0, &first); err != nil {
+			t.Error(err)
+		}
+		opened(t, loaded(t), 0)
+		for !stop.Load() { // burns the same CPU
+		}
+	}()
+	r := measure(t, of(g), time.Second)
+	stop.Store(true)
+	var queue, own, others, kmend float64
+	for _, th := range r.Threads {
+		queue += ms(th.StateNS[runQueue])
+		own += ms(th.Behind.OwnNS)
+		others += ms(th.Behind.OthersNS)
+		kmend += ms(th.Behind.KmendNS)
+	}
+	if own > 0 || kmend < 200 || others > 0.4*queue || own+others+kmend > queue+1 {
+		t.Errorf("of %.0f ms of waiting, %.0f were behind kmend, %.0f behind others and %.0f behind its own", queue, kmend, others, own)
 	}
 }
 

@@ -6,8 +6,8 @@
  */
 #pragma once
 
-/* Behind whom a wait for a CPU can be. An idle CPU, and kmend itself, is neither. */
-enum holder { OWN, OTHERS, NUM_HOLDERS, NOBODY = NUM_HOLDERS };
+/* Behind whom a wait for a CPU can be: kmend's own process counts for itself. Not of an idle CPU. */
+enum holder { OWN, OTHERS, KMEND, NUM_HOLDERS, NOBODY = NUM_HOLDERS };
 
 struct cpu_slot {
 	__u64 since;  /* last switch; one before the window counts from its start */
@@ -15,11 +15,10 @@ struct cpu_slot {
 	__u64 cgroup; /* the group that ran last, and its time not yet in holders */
 	__u64 ns;
 	__u64 rest;   /* of groups for which holders had no room */
-	__u64 kmend;  /* what kmend's own process held, where it is not the target */
 	__u64 held[NUM_HOLDERS]; /* until since */
 	__u32 running; /* enum holder, since then */
 	volatile __u32 seq; /* odd while a switch changes the slot: other CPUs read it */
-	__u64 pad[7];  /* no two CPUs write to one cache line */
+	__u64 pad[7];  /* 128 bytes: no two CPUs write to one cache line */
 };
 
 struct {
@@ -42,7 +41,9 @@ static __always_inline __u32 holder_of(struct task_struct *p, bool own)
 {
 	if (own)
 		return OWN;
-	return p->pid && p->tgid != kmend_tgid ? OTHERS : NOBODY;
+	if (!p->pid)
+		return NOBODY;
+	return p->tgid == kmend_tgid ? KMEND : OTHERS;
 }
 
 static __always_inline void flush_holder(struct cpu_slot *c)
@@ -80,8 +81,6 @@ static __always_inline void count_holder(struct task_struct *prev, __u32 next, c
 		c->idle += ran;
 		return;
 	}
-	if (prev->tgid == kmend_tgid && ended != OWN)
-		c->kmend += ran;
 	id = task_group_id(prev);
 	if (id != c->cgroup) {
 		if (c->ns)
@@ -119,8 +118,8 @@ static __always_inline struct held held_on(__u32 cpu, const struct moment *m)
 		__u32 seq = c->seq, running;
 
 		barrier();
-		h.ns[OWN] = c->held[OWN];
-		h.ns[OTHERS] = c->held[OTHERS];
+		for (int who = 0; who < NUM_HOLDERS; who++)
+			h.ns[who] = c->held[who];
 		running = c->running;
 		if (running < NUM_HOLDERS)
 			h.ns[running] += span(m, c->since, m->now);
@@ -138,8 +137,8 @@ static __always_inline void begin_behind(struct task_struct *p, struct thread_st
 
 	s->cpu = p->thread_info.cpu;
 	h = held_on(s->cpu, m);
-	s->held0[OWN] = h.ns[OWN];
-	s->held0[OTHERS] = h.ns[OTHERS];
+	for (int who = 0; who < NUM_HOLDERS; who++)
+		s->held0[who] = h.ns[who];
 }
 
 /* A waiting thread goes to another CPU: it takes with it what it has waited. */
@@ -147,8 +146,8 @@ static __always_inline void move_behind(struct thread_state *s, __u32 to, const 
 {
 	struct held h = held_on(s->cpu, m), there = held_on(to, m);
 
-	s->held0[OWN] += there.ns[OWN] - h.ns[OWN];
-	s->held0[OTHERS] += there.ns[OTHERS] - h.ns[OTHERS];
+	for (int who = 0; who < NUM_HOLDERS; who++)
+		s->held0[who] += there.ns[who] - h.ns[who];
 	s->cpu = to;
 }
 

@@ -21,8 +21,8 @@ struct thread_state {
 	__u64 cfs_rq; /* of a wait for a CPU: where it waits, */
 	__u64 clock0; /* the clock of that queue when the wait began */
 	__u64 throttled0; /* and how long the queue had been throttled until then */
-	__u64 held0[2];   /* and how long its CPU had been held until then (holders.h) */
-	__u64 behind[2];  /* the part of RUN_QUEUE in which that CPU was the target's own threads', and others' */
+	__u64 held0[3];   /* and how long its CPU had been held until then, by whom (holders.h) */
+	__u64 behind[3];  /* the part of RUN_QUEUE in which that CPU was the target's own threads', others', and kmend's */
 	__u32 window;
 	__u32 state;
 	__u32 may_throttle; /* whether the wait can have a throttled part */

@@ -22,6 +22,7 @@ const (
 const (
 	holderOwn uint32 = iota
 	holderOthers
+	holderKmend
 	holderNobody
 )
 
@@ -97,7 +98,9 @@ func threadsOf(records []threadsRecord) []Thread {
 	return ts
 }
 
-func behind(ns [2]uint64) Behind { return Behind{OwnNS: ns[holderOwn], OthersNS: ns[holderOthers]} }
+func behind(ns [3]uint64) Behind {
+	return Behind{OwnNS: ns[holderOwn], OthersNS: ns[holderOthers], KmendNS: ns[holderKmend]}
+}
 
 func (p *Probe) readEndedTotals(r *Result) error {
 	var id uint64
@@ -118,10 +121,6 @@ func (p *Probe) readHolders(r *Result, running map[uint32]threadsRecord, start, 
 		return err
 	}
 	r.CPUs = len(online)
-	var kmend uint32
-	if err := p.objs.KmendTgid.Get(&kmend); err != nil {
-		return err
-	}
 	held := map[uint64]uint64{}
 	var id uint64
 	var perCPU []uint64
@@ -142,14 +141,14 @@ func (p *Probe) readHolders(r *Result, running map[uint32]threadsRecord, start, 
 		open := end - min(max(s.Since, start), end)
 		if on, ok := running[uint32(cpu)]; ok {
 			held[on.Cgroup] += open
-			if on.Tgid == kmend && s.Running != holderOwn {
+			if s.Running == holderKmend {
 				r.KmendNS += open
 			}
 		} else {
 			r.IdleNS += open
 		}
 		r.IdleNS += s.Idle
-		r.KmendNS += s.Kmend
+		r.KmendNS += s.Held[holderKmend]
 		held[s.Cgroup] += s.Ns
 		held[0] += s.Rest
 	}

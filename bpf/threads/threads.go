@@ -34,10 +34,11 @@ type GroupTotal struct {
 }
 
 // Behind is the part of run_queue in which somebody ran on the CPU in whose queue the
-// thread was. In the rest that CPU was idle, or kmend's own process ran there.
+// thread was. In the rest that CPU was idle.
 type Behind struct {
 	OwnNS    uint64 // another thread of the target
 	OthersNS uint64
+	KmendNS  uint64 // this process
 }
 
 // Holder is a task group of the machine and how long its threads held CPUs.

@@ -20,8 +20,7 @@ type threadsCpuSlot struct {
 	Cgroup  uint64
 	Ns      uint64
 	Rest    uint64
-	Kmend   uint64
-	Held    [2]uint64
+	Held    [3]uint64
 	Running uint32
 	Seq     uint32
 	Pad     [7]uint64
@@ -32,7 +31,7 @@ type threadsGroupTotal struct {
 	Threads uint64
 	Wall    uint64
 	Ns      [8]uint64
-	Behind  [2]uint64
+	Behind  [3]uint64
 }
 
 type threadsRecord struct {
@@ -41,7 +40,7 @@ type threadsRecord struct {
 	Cgroup uint64
 	Wall   uint64
 	Ns     [8]uint64
-	Behind [2]uint64
+	Behind [3]uint64
 	Tid    uint32
 	Tgid   uint32
 	Kind   uint32
@@ -67,8 +66,8 @@ type threadsThreadState struct {
 	CfsRq       uint64
 	Clock0      uint64
 	Throttled0  uint64
-	Held0       [2]uint64
-	Behind      [2]uint64
+	Held0       [3]uint64
+	Behind      [3]uint64
 	Window      uint32
 	State       uint32
 	MayThrottle uint32

@@ -131,6 +131,7 @@ func (s seen) evidence(l incident.Ledger) []incident.Evidence {
 	if behind := s.behind(); !s.recorded {
 		add("threads", "behind_own", "", millis(behind.OwnNS), "ms")
 		add("threads", "behind_others", "", millis(behind.OthersNS), "ms")
+		add("threads", "behind_kmend", "", millis(behind.KmendNS), "ms")
 	}
 	add("threads", "active_threads", "", float64(count), "threads")
 	if wall, wanted := s.ended(); wall > 0 {
@@ -170,6 +171,7 @@ func (s seen) behind() (sum threads.Behind) {
 	add := func(b threads.Behind) {
 		sum.OwnNS += b.OwnNS
 		sum.OthersNS += b.OthersNS
+		sum.KmendNS += b.KmendNS
 	}
 	for _, t := range s.result.Threads {
 		add(t.Behind)

@@ -132,12 +132,22 @@ func (f facts) behindNobody() float64 {
 	return f.state(incident.RunQueue) - f.behindOwn() - f.behindOthers()
 }
 
-// unexplained is the part of that which the hypervisor does not explain.
+// unexplained is the part of that which neither the hypervisor explains nor the
+// measurement itself: where kmend ran on the CPU that a thread waited for, the thread
+// does not wait when nobody looks.
 func (f facts) unexplained() float64 {
+	rest := f.behindNobody()
+	rest -= min(rest, f.behindKmend())
 	if l := f.stolen(); f.stealCounts(l) {
-		return f.behindNobody() - l.waited
+		rest -= l.waited
 	}
-	return f.behindNobody()
+	return rest
+}
+
+// behindKmend is how long threads waited for a CPU on which kmend itself ran.
+func (f facts) behindKmend() float64 {
+	kmend, _ := f.find("threads", "behind_kmend")
+	return kmend.Value
 }
 
 // crowded reports whether others hold enough of the CPUs for a wait to be their doing.

@@ -44,7 +44,7 @@ func measurement(t *rapid.T) incident.Measurement {
 		m.Ledger.Top = append(m.Ledger.Top, incident.ThreadLedger{TID: i, States: states("top states")})
 	}
 	metrics := []string{"active", "on_cpu", "throttled", "run_queue", "io", "cpu_others", "cpu_holder", "cpus_allowed",
-		"active_threads", "quota", "nr_periods", "nr_throttled", "cpu_kmend", "behind_own", "behind_others", "other"}
+		"active_threads", "quota", "nr_periods", "nr_throttled", "cpu_kmend", "behind_own", "behind_others", "behind_kmend", "other"}
 	for range rapid.IntRange(0, 16).Draw(t, "evidence") {
 		m.Evidence = append(m.Evidence, incident.Evidence{
 			ID:      rapid.SampledFrom([]string{"e1", "e2", "e3", "e4", "e5", ""}).Draw(t, "id"),

@@ -126,5 +126,9 @@ func clean(f facts) incident.Finding {
 	}
 	fd.Message = fmt.Sprintf("nothing is over its threshold; threads were active %s ms%s: %s",
 		ms(f.active), f.inThreads(), strings.Join(parts, ", "))
+	if kmend := f.behindKmend(); f.over(kmend, queueShare) {
+		fd.Message += fmt.Sprintf("; %s ms of the run queue are kmend's own doing: it ran there while it measured", ms(kmend))
+		fd.Evidence = append(fd.Evidence, f.cite("behind_kmend")...)
+	}
 	return fd
 }

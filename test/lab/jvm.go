@@ -52,7 +52,7 @@ func jvmTrials() []trial {
 		heapTrial("parallel, strong", 1000, []string{"-XX:+UseParallelGC", "-Xms96m", "-Xmx96m"}, "threads=4", "live=70", "kb=2048", "off=5000"),
 		heapTrial("g1, strong", 800, []string{"-XX:+UseG1GC", "-Xms96m", "-Xmx96m"}, "threads=4", "live=62", "kb=2048", "off=5000"),
 		heapTrial("parallel, 12 threads", 800, []string{"-XX:+UseParallelGC", "-Xms96m", "-Xmx96m"}, "threads=12", "live=60", "kb=512", "off=8000"),
-		heapTrial("serial, bursts of full collections", 500, []string{"-XX:+UseSerialGC", "-Xms800m", "-Xmx800m"}, "threads=4", "live=500", "kb=64", "off=10000", "full=400"),
+		heapTrial("serial, bursts of full collections", 500, []string{"-XX:+UseSerialGC", "-Xms800m", "-Xmx800m"}, "threads=4", "live=500", "kb=64", "off=10000", "full=250"),
 		heapTrial("g1, bursts of full collections", 500, []string{"-XX:+UseG1GC", "-Xms800m", "-Xmx800m"}, "threads=4", "live=500", "kb=64", "off=10000", "full=150"),
 		{name: "heap/two JVMs", expect: gcPause, make: func(b *bed) fault {
 			g, log := b.group("a"), b.file()
