@@ -26,15 +26,21 @@ const (
 	containers = 500
 	wakeEvery  = "0.033"
 	recordFor  = 10 * time.Second // each turn
+	nothings   = 32               // programs that do nothing, whose calls are measured together
 )
 
-// recorder measures what the flight recorder costs: its programs inside the kernel
-// by the kernel's own account of their run time, and the CPU time of this process,
-// which does nothing but read.
+// recorder measures what the flight recorder costs: its programs inside the kernel by
+// the kernel's own account of their run time, less what that account reports of a
+// program that does nothing; the calls of the programs, which it does not have; and the
+// CPU time of this process, which does nothing but read.
 func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 	top := "/sys/fs/cgroup/cpu"
 	if _, err := os.Stat(top); err != nil {
 		top = "/sys/fs/cgroup"
+	}
+	calls, err := b.calls(ctx)
+	if err != nil {
+		return err
 	}
 	stop, err := wakers(ctx, filepath.Join(top, fmt.Sprintf("kmend-bench-%d", os.Getpid())))
 	defer func() { err = errors.Join(err, stop()) }()
@@ -59,7 +65,7 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 	if err := pause(ctx, 3*time.Second); err != nil {
 		return err
 	}
-	var perRun, perSecond, programs, least, own, together []float64
+	var perRun, perSecond, programs, least, called, own, together []float64
 	for round := range b.rounds {
 		begin := time.Now()
 		before, err := look(r, nothing)
@@ -76,8 +82,12 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 		seconds := time.Since(begin).Seconds()
 		rate := float64(after.switches-before.switches) / seconds
 		percent := func(d time.Duration) float64 { return 100 * d.Seconds() / seconds }
-		at20000 := percent(after.programs-before.programs)*20_000/rate + percent(after.own-before.own)
-		perRun = append(perRun, float64(after.programs-before.programs)/float64(max(1, after.runs-before.runs)))
+		runs := float64(max(1, after.runs-before.runs))
+		work := percent(after.programs - before.programs - time.Duration(runs*float64(after.nothing-before.nothing)/float64(max(1, after.nothings-before.nothings))))
+		call := 100 * runs * median(calls) / 1e9 / seconds
+		at20000 := (work+call)*20_000/rate + percent(after.own-before.own)
+		called = append(called, call)
+		perRun = append(perRun, float64(after.programs-before.programs)/runs)
 		perSecond = append(perSecond, rate)
 		programs = append(programs, percent(after.programs-before.programs))
 		least = append(least, percent(after.nothing-before.nothing))
@@ -93,15 +103,18 @@ func (b *bench) recorder(ctx context.Context, out io.Writer) (err error) {
 
 %d cgroups whose processes wake every %s s: %.0f switches a second, %.0f ns a run of a program (medians of %d turns of %s). The
 programs' time is the kernel's (kernel.bpf_stats_enabled: what a hypervisor steals and what interrupts take while a program runs is in
-it, and the counting itself).
+it, and the counting itself, which is what it says of a program that does nothing). It does not have the calls of the programs: %.0f ns each (%.0f to %.0f, %d turns of
+%s on one CPU without and with %d programs that do nothing).
 
 | %% of one CPU | median | lowest | highest |
 |---|---|---|---|
-`, containers, wakeEvery, median(perSecond), median(perRun), b.rounds, recordFor)
+`, containers, wakeEvery, median(perSecond), median(perRun), b.rounds, recordFor,
+		median(calls), slices.Min(calls), slices.Max(calls), len(calls), "`perf bench sched pipe`", nothings)
 	row("programs in the kernel", programs)
-	row("for comparison: a program that does nothing, beside them", least)
+	row("of that the counting itself: what it says of a program that does nothing, beside them", least)
+	row("calls of the programs", called)
 	row("a process that reads once a second", own)
-	row("**together, at 20,000 switches a second**", together)
+	row("**together without the counting, at 20,000 switches a second**", together)
 	fmt.Fprintf(out, "\nGoal: under 0.5: %s.\n", goalIs(median(together) < 0.5))
 	return nil
 }
@@ -122,10 +135,53 @@ func record(ctx context.Context, top string) (r *recorder.Recorder, end func() e
 	}, nil
 }
 
+// calls measures what the kernel takes to call a program at a switch, in ns a call:
+// so many switches on one CPU without and with many programs that do nothing, in turns.
+func (b *bench) calls(ctx context.Context) (ns []float64, err error) {
+	const operations = 50_000
+	operation := func() (float64, error) { // ns of two switches, there and back
+		cmd := exec.CommandContext(ctx, "taskset", "-c", "0", "perf", "bench", "-f", "simple", "sched", "pipe", "-l", strconv.Itoa(operations))
+		cmd.Env = append(cmd.Environ(), "LC_ALL=C")
+		text, err := cmd.Output()
+		if err != nil {
+			return 0, fmt.Errorf("perf bench: %w", err)
+		}
+		s, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+		return s * 1e9 / operations, err
+	}
+	for turn := range 3 * b.rounds {
+		without, err := operation()
+		if err != nil {
+			return nil, err
+		}
+		var all []*empty
+		for range nothings {
+			var e *empty
+			if e, err = emptyProgram(); err != nil {
+				break
+			}
+			all = append(all, e)
+		}
+		var with float64
+		if err == nil {
+			with, err = operation()
+		}
+		for _, e := range all {
+			err = errors.Join(err, e.Close())
+		}
+		if err != nil {
+			return nil, err
+		}
+		ns = append(ns, (with-without)/2/nothings)
+		b.say("recorder: two switches %.0f ns, with %d programs that do nothing %.0f (turn %d of %d)", without, nothings, with, turn+1, 3*b.rounds)
+	}
+	return ns, nil
+}
+
 // recorderLook is what was counted since the programs were loaded.
 type recorderLook struct {
-	programs, nothing, own time.Duration
-	runs, switches         uint64
+	programs, nothing, own   time.Duration
+	runs, nothings, switches uint64
 }
 
 func look(r *recorder.Recorder, nothing *empty) (l recorderLook, err error) {
@@ -135,7 +191,7 @@ func look(r *recorder.Recorder, nothing *empty) (l recorderLook, err error) {
 	l.own = time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	l.switches, runs = switches()
 	l.programs, l.runs, counted = r.Cost()
-	l.nothing, none = nothing.took()
+	l.nothing, l.nothings, none = nothing.took()
 	return l, errors.Join(used, runs, counted, none)
 }
 
@@ -160,12 +216,12 @@ func emptyProgram() (*empty, error) {
 	return &empty{prog, l}, nil
 }
 
-func (e *empty) took() (time.Duration, error) {
+func (e *empty) took() (time.Duration, uint64, error) {
 	s, err := e.prog.Stats()
 	if err != nil {
-		return 0, fmt.Errorf("reading about a program that does nothing: %w", err)
+		return 0, 0, fmt.Errorf("reading about a program that does nothing: %w", err)
 	}
-	return s.Runtime, nil
+	return s.Runtime, s.RunCount, nil
 }
 
 func (e *empty) Close() error { return errors.Join(e.link.Close(), e.prog.Close()) }
