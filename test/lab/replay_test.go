@@ -29,7 +29,7 @@ type kept struct {
 // says why.
 var wrong = map[string][]string{
 	"6.1.0-56-cloud-amd64":       {"late/redis that computes", "two/quota and crowd"},
-	"6.12.117+deb12-cloud-amd64": {"late/redis that computes", "cache/from the disk, 2 threads"},
+	"6.12.117+deb12-cloud-amd64": {"convoy/c, short-lived threads", "cache/from the disk, 2 threads"},
 }
 
 // TestReplay judges what was measured in the lab once more: a change of a threshold
