@@ -34,20 +34,22 @@ func TestBehindWhomAThreadWaits(t *testing.T) {
 			}
 			time.Sleep(200 * time.Millisecond)
 			r := measure(t, of(g), 2*time.Second)
-			var queue, own, others, held float64
+			var queue, own, others, kmend, held float64
 			for _, th := range r.Threads {
 				queue += ms(th.StateNS[runQueue])
 				own += ms(th.Behind.OwnNS)
 				others += ms(th.Behind.OthersNS)
+				kmend += ms(th.Behind.KmendNS)
 			}
 			for _, h := range r.Holders {
 				if h.CgroupID == n.ID() {
 					held = ms(h.OnCPUNS)
 				}
 			}
-			t.Logf("waited %.0f ms, %.0f of them behind its own and %.0f behind others; the neighbour held %.0f", queue, own, others, held)
-			if own+others < 0.7*queue {
-				t.Errorf("of %.0f ms of waiting, %.0f were behind its own and %.0f behind others", queue, own, others)
+			t.Logf("waited %.0f ms, %.0f of them behind its own, %.0f behind others and %.0f behind kmend; the neighbour held %.0f", queue, own, others, kmend, held)
+			// The CPU may be idle before it takes the thread up: emulated, in up to a third of the time.
+			if own+others+kmend < 0.5*queue {
+				t.Errorf("of %.0f ms of waiting, %.0f were behind its own, %.0f behind others and %.0f behind kmend", queue, own, others, kmend)
 			}
 			// Others than the neighbour run on this machine, too.
 			if (own > 0.1*queue) != c.behindOwn || c.behindOthers && others < 0.1*queue || !c.behindOthers && others > 0.4*queue {
