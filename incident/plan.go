@@ -64,6 +64,8 @@ type Preview struct {
 	Preconditions map[string]string `json:"preconditions"`
 	// Apply is the action's own, rendered instruction for Apply and Undo: opaque to everyone else.
 	Apply map[string]string `json:"apply"`
+	// Adds is what the target's node would have to give in addition: "cpu" in CPUs, "memory" in bytes.
+	Adds map[string]float64 `json:"adds,omitempty"`
 }
 
 // Verify says how success is measured: the cause's share must fall.
@@ -99,6 +101,52 @@ type Decision struct {
 	Reason string `json:"reason"`
 	// DryRun: allowed only to be shown. Set by the policy or globally.
 	DryRun bool `json:"dryRun"`
+	// Wait says for what there is no room now; it is asked again before acting.
+	// Empty: there is.
+	Wait string `json:"wait,omitempty"`
+	// Answers are what every guard and every rule that matched said, in the order
+	// in which they were asked.
+	Answers []Answer `json:"answers,omitempty"`
+	// Scope is what the plan counts against when limits are checked.
+	Scope Scope `json:"scope,omitzero"`
+}
+
+// Answer is what one guard or rule said about a plan. The strictest one decides.
+type Answer struct {
+	Policy string `json:"policy"`
+	Rule   string `json:"rule"` // of the policy, or the guard: "cooldown"
+	Effect Effect `json:"effect"`
+	DryRun bool   `json:"dryRun,omitempty"`
+	Reason string `json:"reason"`
+}
+
+// Scope is where a plan acts: its target and what that is part of. What is not
+// known is empty.
+type Scope struct {
+	Target    string `json:"target,omitempty"` // Target.Key
+	Owner     string `json:"owner,omitempty"`  // "shop/Deployment/web"
+	Namespace string `json:"namespace,omitempty"`
+	Node      string `json:"node,omitempty"`
+	Zone      string `json:"zone,omitempty"` // topology.kubernetes.io/zone of the node
+	Cluster   string `json:"cluster,omitempty"`
+}
+
+// Of is the part of the scope that limits are written for: target, owner,
+// namespace, node, zone or cluster.
+func (s Scope) Of(kind string) string {
+	switch kind {
+	case "target":
+		return s.Target
+	case "owner":
+		return s.Owner
+	case "namespace":
+		return s.Namespace
+	case "node":
+		return s.Node
+	case "zone":
+		return s.Zone
+	}
+	return s.Cluster
 }
 
 // Approval is a person's answer to require_approval.

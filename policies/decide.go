@@ -14,47 +14,47 @@ const builtin = "kmend"
 // skew is how far in the future a measurement may be: clocks of nodes differ.
 const skew = time.Minute
 
-// Decide answers whether a plan may be carried out. Of all rules of all policies
-// that match, deny wins over require_approval, which wins over allow; of equal
-// ones the first decides and gives the reason. No match is a denial, so is a
-// condition that fails, so is a plan whose cause is not confirmed on its target
-// by a measurement that is young enough. A plan that cannot be undone is never
-// allowed without approval, nor is one for a fault that only the recorder saw: it
-// is over, and whatever is done will look like a cure. DryRun is set when it is global, or when any policy
-// of which a rule matched has it.
-func (s *Set) Decide(inc incident.Incident, plan incident.Plan) incident.Decision {
+// Decide answers whether a plan may be carried out. Every rule of every policy
+// that matches answers, and every guard; deny wins over require_approval, which
+// wins over allow, and of equal ones the first gives the reason. Only a rule or a
+// level of autonomy can allow: without one there is a denial, however many guards
+// have no objection. So is there for a condition that fails, for facts that a
+// guard asks for and nobody knows, and for a plan whose cause is not confirmed on
+// its target by a measurement that is young enough. A plan that cannot be undone
+// is never allowed without approval, nor is one for a fault that only the recorder
+// saw: it is over, and whatever is done will look like a cure. DryRun is set when
+// it is global, or when any policy of which a rule matched, or a level of
+// autonomy, has it.
+func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) incident.Decision {
 	if s == nil {
 		return incident.Decision{Effect: incident.Deny, Policy: builtin, Rule: "policies", Reason: "no policies are loaded", DryRun: true}
 	}
-	finding, denied := s.check(inc, plan)
+	finding, denied := s.check(inc, plan, facts)
 	if denied != nil {
-		denied.DryRun = !s.live
+		denied.DryRun, denied.Scope = !s.live, facts.Scope
 		return *denied
 	}
-	facts := expr.Facts(inc, finding, plan.Target)
-	facts["plan"], facts["now"] = plan, s.now()
-	decision := incident.Decision{Effect: incident.Deny, Policy: builtin, Rule: "no match", Reason: s.unmatched()}
-	best := 0
-	dryRun := !s.live
+	d := incident.Decision{DryRun: !s.live, Scope: facts.Scope}
+	q := question{inc: inc, plan: plan, finding: finding, facts: facts, now: s.now(), values: expr.Facts(inc, finding, plan.Target)}
+	q.values["plan"], q.values["now"] = plan, q.now
+	var leave []incident.Answer
 	for _, p := range s.policies {
-		for i, rule := range p.Rules {
-			answer := incident.Decision{Effect: rule.Decide, Policy: p.Metadata.Name, Rule: rule.Name, Reason: rule.Reason}
-			matches, err := p.matches(i, facts)
-			if err != nil {
-				matches, answer.Effect, answer.Reason = true, incident.Deny, "the condition fails: "+err.Error()
+		for _, a := range p.asked(q) {
+			d.Answers = append(d.Answers, a.Answer)
+			d.DryRun = d.DryRun || a.DryRun
+			if a.leave {
+				leave = append(leave, a.Answer)
 			}
-			if !matches {
-				continue
-			}
-			dryRun = dryRun || p.dryRun
-			if weight := weigh(answer.Effect); weight > best {
-				best, decision = weight, answer
+			if a.wait && d.Wait == "" {
+				d.Wait = a.Reason
 			}
 		}
 	}
+	by := s.decided(d.Answers, leave)
+	d.Effect, d.Policy, d.Rule, d.Reason = by.Effect, by.Policy, by.Rule, by.Reason
 	ask := func(why string) {
-		if decision.Effect == incident.Allow {
-			decision.Effect, decision.Reason = incident.RequireApproval, why+"; otherwise: "+decision.Reason
+		if d.Effect == incident.Allow {
+			d.Effect, d.Reason = incident.RequireApproval, why+"; otherwise: "+d.Reason
 		}
 	}
 	if plan.Irreversible() {
@@ -63,8 +63,50 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan) incident.Decisio
 	if inc.Diagnosis.Window.Recorded {
 		ask("the fault is over: only the recorder saw it")
 	}
-	decision.DryRun = dryRun
-	return decision
+	return d
+}
+
+// asked are the answers of the rules that match, then those of the guards.
+func (p policy) asked(q question) (all []said) {
+	for i, rule := range p.Rules {
+		answer := said{Answer: incident.Answer{Rule: rule.Name, Effect: rule.Decide, Reason: rule.Reason, DryRun: p.dryRun}, leave: true}
+		matches, err := p.matches(i, q.values)
+		if err != nil {
+			matches, answer.Effect, answer.Reason = true, incident.Deny, "the condition fails: "+err.Error()
+		}
+		if matches {
+			all = append(all, answer)
+		}
+	}
+	q.policy = p.Metadata.Name
+	for _, answer := range p.guards.ask(q) {
+		answer.DryRun = answer.DryRun || answer.leave && p.dryRun
+		all = append(all, answer)
+	}
+	for i := range all {
+		all[i].Policy = p.Metadata.Name
+	}
+	return all
+}
+
+// decided is the answer that counts: the first denial; without one, if anything
+// gave leave at all, the first question, and then the first allow. Leave are the
+// answers of rules and levels of autonomy: guards alone do not allow.
+func (s *Set) decided(answers, leave []incident.Answer) incident.Answer {
+	for _, a := range answers {
+		if a.Effect != incident.Allow && a.Effect != incident.RequireApproval {
+			return a
+		}
+	}
+	if len(leave) == 0 {
+		return incident.Answer{Policy: builtin, Rule: "no match", Effect: incident.Deny, Reason: s.unmatched()}
+	}
+	for _, a := range answers {
+		if a.Effect == incident.RequireApproval {
+			return a
+		}
+	}
+	return leave[0]
 }
 
 // matches computes the condition of a rule.
@@ -73,17 +115,6 @@ func (p policy) matches(rule int, facts map[string]any) (bool, error) {
 		return true, nil
 	}
 	return p.when[rule].True(facts)
-}
-
-// weigh orders the effects; what is none of them weighs as much as deny.
-func weigh(e incident.Effect) int {
-	switch e {
-	case incident.Allow:
-		return 1
-	case incident.RequireApproval:
-		return 2
-	}
-	return 3
 }
 
 func (s *Set) unmatched() string {
@@ -99,9 +130,21 @@ func (s *Set) unmatched() string {
 
 // check holds what no policy may allow: it returns the finding that the plan
 // stands on, or why there is none.
-func (s *Set) check(inc incident.Incident, plan incident.Plan) (incident.Finding, *incident.Decision) {
+func (s *Set) check(inc incident.Incident, plan incident.Plan, facts Facts) (incident.Finding, *incident.Decision) {
 	deny := func(rule, format string, args ...any) (incident.Finding, *incident.Decision) {
 		return incident.Finding{}, &incident.Decision{Effect: incident.Deny, Policy: builtin, Rule: rule, Reason: fmt.Sprintf(format, args...)}
+	}
+	if why, missing := facts.Missing["pause"]; missing {
+		return deny("pause", "whether kmend is paused is not known: %s", why)
+	}
+	if facts.Paused != "" {
+		return deny("pause", "%s", facts.Paused)
+	}
+	if c := facts.Cluster; c != nil && c.OptedOut != "" {
+		return deny("opt-out", "%s", c.OptedOut)
+	}
+	if why, missing := facts.Missing["cluster"]; missing {
+		return deny("opt-out", "whether somebody keeps kmend away from %s is not known: %s", plan.Target, why)
 	}
 	if len(plan.Steps) == 0 {
 		return deny("plan", "the plan has no steps")

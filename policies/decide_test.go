@@ -19,20 +19,7 @@ import (
 var measured = time.Date(2026, 11, 21, 3, 12, 11, 0, time.UTC)
 
 // confirmed is an incident whose plan nothing but a policy can stop.
-func confirmed() (incident.Incident, incident.Plan) {
-	target := incident.Target{Namespace: "shop", Pod: "web-1"}
-	d := incident.Diagnosis{
-		Target: target, Verdict: incident.Confirmed,
-		Window:   incident.Window{Start: measured.Add(-3 * time.Second), Seconds: 3},
-		Findings: []incident.Finding{{Cause: incident.CPUThrottled, Verdict: incident.Confirmed, Share: 0.43, Message: "CPU throttled", Evidence: []string{"e1"}}},
-	}
-	inc := incident.Incident{ID: "i1", Target: target, Diagnosis: &d, Alerts: []incident.Alert{{Labels: map[string]string{"severity": "critical"}}}}
-	plan := incident.Plan{
-		Runbook: "raise", Cause: incident.CPUThrottled, Target: target, Evidence: []string{"e1"}, Undo: incident.UndoAutomatic,
-		Steps: []incident.Step{{Name: "raise", Action: "kubernetes.resize_cpu", With: map[string]any{"factor": 2.0}}},
-	}
-	return inc, plan
-}
+func confirmed() (incident.Incident, incident.Plan) { return example(measured.Add(time.Second)) }
 
 // testdata/decide/CASE: change.json is merged over the incident and the plan of
 // confirmed; policy.yaml is asked, or the shipped one where there is none.
@@ -62,7 +49,7 @@ func TestDecide(t *testing.T) {
 				}
 			}
 			set = set.WithDryRun(input.DryRun).WithClock(func() time.Time { return input.Now })
-			text, err := json.MarshalIndent(set.Decide(input.Incident, input.Plan), "", "  ")
+			text, err := json.MarshalIndent(set.Decide(input.Incident, input.Plan, Facts{}), "", "  ")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +67,7 @@ func TestNoPoliciesDeny(t *testing.T) {
 	}
 	clock := func() time.Time { return measured }
 	for name, set := range map[string]*Set{"nil": nil, "zero": (&Set{}).WithClock(clock), "loaded from nothing": loaded.WithClock(clock)} {
-		if d := set.Decide(inc, plan); d.Effect != incident.Deny || !d.DryRun || d.Reason != "no policies are loaded" {
+		if d := set.Decide(inc, plan, Facts{}); d.Effect != incident.Deny || !d.DryRun || d.Reason != "no policies are loaded" {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
@@ -151,7 +138,7 @@ func TestDecideIsConservative(t *testing.T) {
 		case allowed:
 			want = incident.Allow
 		}
-		got := set.WithDryRun(false).WithClock(func() time.Time { return measured }).Decide(inc, plan)
+		got := set.WithDryRun(false).WithClock(func() time.Time { return measured }).Decide(inc, plan, Facts{})
 		if got.Effect != want || got.DryRun != dry || got.Reason == "" || got.Policy == "" {
 			rt.Fatalf("%+v, want %s, dry run %v; policies:%s", got, want, dry, text.String())
 		}

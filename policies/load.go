@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,6 +40,7 @@ type policy struct {
 	dryRun bool
 	maxAge time.Duration
 	when   []*expr.Expr // of each rule; nil when it always matches
+	guards *guards      // nil when there are none
 	doc    *document.Document
 }
 
@@ -139,6 +141,10 @@ func (l *loader) add(doc *document.Document) document.Errors {
 	errs := l.unique(p)
 	errs = append(errs, maxAge(&p)...)
 	errs = append(errs, l.conditions(doc, &p.when)...)
+	errs = append(errs, l.guards(&p)...)
+	if len(p.Rules) == 0 && p.Guards == nil {
+		errs = append(errs, doc.Root.Errorf("it has neither rules nor guards, so it decides nothing"))
+	}
 	if len(errs) == 0 {
 		l.policies = append(l.policies, p)
 	}
@@ -213,6 +219,36 @@ func (s *Set) MaxEvidenceAge() time.Duration {
 	return age
 }
 
+// History is how far back the guards ask what kmend did.
+func (s *Set) History() (d time.Duration) {
+	if s == nil {
+		return 0
+	}
+	for _, p := range s.policies {
+		d = max(d, p.guards.longest())
+	}
+	return d
+}
+
+// Extents are the parts of the cluster that a guard counts: of owner, namespace,
+// node, zone and cluster those that have to be asked about.
+func (s *Set) Extents() (kinds []string) {
+	if s == nil {
+		return nil
+	}
+	for _, p := range s.policies {
+		if p.guards == nil {
+			continue
+		}
+		for _, r := range p.guards.BlastRadius {
+			if !slices.Contains(kinds, r.Per) {
+				kinds = append(kinds, r.Per)
+			}
+		}
+	}
+	return kinds
+}
+
 // Asking names the rules that may decide require_approval, as POLICY/RULE.
 func (s *Set) Asking() []string {
 	var names []string
@@ -221,6 +257,9 @@ func (s *Set) Asking() []string {
 			if rule.Decide == incident.RequireApproval {
 				names = append(names, p.Metadata.Name+"/"+rule.Name)
 			}
+		}
+		for _, guard := range p.guards.asking() {
+			names = append(names, p.Metadata.Name+"/"+guard)
 		}
 	}
 	return names

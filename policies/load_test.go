@@ -94,10 +94,10 @@ func TestDryRunIsTheDefault(t *testing.T) {
 		}
 		inc, plan := confirmed()
 		set = set.WithClock(func() (now time.Time) { return measured })
-		if d := set.Decide(inc, plan); !d.DryRun {
+		if d := set.Decide(inc, plan, Facts{}); !d.DryRun {
 			t.Errorf("%s: nobody said WithDryRun(false), and %+v", tc.name, d)
 		}
-		if d := set.WithDryRun(tc.global).Decide(inc, plan); d.DryRun != tc.dry || d.Effect != incident.Allow {
+		if d := set.WithDryRun(tc.global).Decide(inc, plan, Facts{}); d.DryRun != tc.dry || d.Effect != incident.Allow {
 			t.Errorf("%s: %+v, want allow with dry run %v", tc.name, d, tc.dry)
 		}
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -186,7 +187,7 @@ func (p *page) decisions(inc incident.Incident) {
 	label := "Decision"
 	var before incident.Decision
 	for i, d := range inc.Decisions {
-		if i > 0 && d == before {
+		if i > 0 && reflect.DeepEqual(d, before) {
 			continue
 		}
 		before = d
@@ -203,6 +204,12 @@ func (p *page) decisions(inc incident.Incident) {
 		head = append(head, plain(": "+d.Reason), dim(" ("+d.Policy+": "+d.Rule+")"))
 		p.field(label, 4, head...)
 		label = ""
+		for _, a := range d.Answers {
+			if a.Policy == d.Policy && a.Rule == d.Rule && a.Reason == d.Reason {
+				continue
+			}
+			p.flow(pad("", gutter), 3, dim(words(string(a.Effect))+": "+a.Reason+" ("+a.Policy+": "+a.Rule+")"))
+		}
 	}
 	if inc.Phase == incident.AwaitingApproval {
 		p.field("To do", 0, in(yellow.bold(), "kmend approve "+inc.ID+" --plan "+inc.Plan.Digest()))

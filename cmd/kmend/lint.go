@@ -27,6 +27,7 @@ type runbookCmd struct {
 // policyCmd is `kmend policy`.
 type policyCmd struct {
 	Lint   policyLintCmd   `cmd:"" help:"Check policy files: every error with its file, line and column."`
+	Test   policyTestCmd   `cmd:"" help:"Ask policies about cases, and compare with what is wanted."`
 	Schema policySchemaCmd `cmd:"" help:"Print the JSON Schema of policies, for editors."`
 }
 

@@ -130,7 +130,7 @@ type answer struct {
 func (a api) approve(w http.ResponseWriter, r *http.Request) {
 	by := a.doors.who(r)
 	if by == "" {
-		a.notApprover(w, r)
+		a.doors.notApprover(w, r)
 		return
 	}
 	body, status, err := readAnswer(w, r)
@@ -145,19 +145,6 @@ func (a api) approve(w http.ResponseWriter, r *http.Request) {
 	}
 	a.log.Info("plan answered", "incident", approval.Incident, "by", by, "approve", approval.Approve)
 	reply(w, http.StatusOK, approval)
-}
-
-// notApprover says what is missing: a token at all, or the right to approve.
-func (a api) notApprover(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case len(a.doors.approvers) == 0:
-		fail(w, http.StatusForbidden, "nobody may approve: the server's configuration lists no approvers")
-	case r.Header.Get("Authorization") != "" && a.doors.mayRead(r) && a.doors.reader != nil:
-		fail(w, http.StatusForbidden, "this token may read and not approve; use an approver's")
-	default:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="kmend approvers"`)
-		fail(w, http.StatusUnauthorized, "missing or wrong token; send an approver's as Authorization: Bearer TOKEN (kmend: --token-file)")
-	}
 }
 
 func readAnswer(w http.ResponseWriter, r *http.Request) (answer, int, error) {

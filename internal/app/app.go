@@ -102,23 +102,27 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading runbooks: %w", err)
 	}
-	guard, err := a.guard()
+	set, err := a.policies()
 	if err != nil {
 		return fmt.Errorf("loading policies: %w", err)
 	}
-	if asking := guard.Asking(); len(asking) > 0 && len(a.config.Approvers) == 0 {
+	guard, err := a.guard(set, db, cluster)
+	if err != nil {
+		return err
+	}
+	if asking := set.Asking(); len(asking) > 0 && len(a.config.Approvers) == 0 {
 		a.log.Warn("policies ask for approval and nobody may approve, so plans will expire; set approvers", "rules", asking)
 	}
 	o := respond.DefaultOptions()
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guard, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
-	o.MaxEvidenceAge = guard.MaxEvidenceAge()
+	o.MaxEvidenceAge = set.MaxEvidenceAge()
 	o.MeasureTimeout = a.config.measureTimeout()
 	if a.responder, err = respond.New(o); err != nil {
 		return err
 	}
-	h, err := a.router(a.responder, db)
+	h, err := a.router(a.responder, db, guard)
 	if err != nil {
 		return err
 	}

@@ -83,6 +83,7 @@ func (c Config) problems() []problem {
 	if !c.Kubernetes.Enabled && c.Kubernetes.Kubeconfig != "" {
 		k.at("kubernetes.kubeconfig", "kubernetes.kubeconfig is set and kubernetes.enabled is not; set enabled: true, or remove it")
 	}
+	c.checkGuard(&k)
 	if c.Kubernetes.Kubeconfig != "" {
 		k.exists("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
 	}
@@ -205,6 +206,41 @@ func (c Config) checkAgents(k *checker) {
 	}
 }
 
+// checkGuard checks where the guards ask.
+func (c Config) checkGuard(k *checker) {
+	if p := c.Kubernetes.Pause; p != nil {
+		if !c.Kubernetes.Enabled {
+			k.at("kubernetes.pause", "kubernetes.pause needs the Kubernetes API; set kubernetes.enabled: true")
+		}
+		if problem := namespaceName(p.Namespace); problem != "" {
+			k.at("kubernetes.pause.namespace", "kubernetes.pause.namespace is %q: %s", p.Namespace, problem)
+		}
+		if errs := validation.IsDNS1123Subdomain(p.ConfigMap); len(errs) > 0 {
+			k.at("kubernetes.pause.configMap", "kubernetes.pause.configMap is %q: %s", p.ConfigMap, strings.Join(errs, "; "))
+		}
+		if errs := validation.IsConfigMapKey(p.Key); len(errs) > 0 {
+			k.at("kubernetes.pause.key", "kubernetes.pause.key is %q: %s", p.Key, strings.Join(errs, "; "))
+		}
+	}
+	if c.Prometheus.TokenFile != "" {
+		k.secret("prometheus.tokenFile", c.Prometheus.TokenFile)
+	}
+	if c.Prometheus.URL == "" {
+		if c.Prometheus.TokenFile != "" {
+			k.at("prometheus.tokenFile", "prometheus.tokenFile is set and prometheus.url is not")
+		}
+		return
+	}
+	u, err := url.Parse(c.Prometheus.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		k.at("prometheus.url", "prometheus.url is %q; want http://HOST:PORT or https://HOST:PORT, with the path prefix if there is one", c.Prometheus.URL)
+		return
+	}
+	if local, err := loopback(u.Host); c.Prometheus.TokenFile != "" && u.Scheme == "http" && (err != nil || !local) {
+		k.at("prometheus.url", "prometheus.url is %q: the token would cross the network unencrypted; use https", c.Prometheus.URL)
+	}
+}
+
 func namespaceName(s string) string {
 	return strings.Join(validation.IsDNS1123Label(s), "; ")
 }
@@ -227,7 +263,7 @@ func loopback(address string) (bool, error) {
 
 // exposed are the secret files that every user of the machine may read.
 func (c Config) exposed() []string {
-	files := []string{c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile}
+	files := []string{c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile, c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		files = append(files, b.PasswordFile)
 	}

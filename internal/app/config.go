@@ -30,6 +30,7 @@ type Config struct {
 	Diagnose   Diagnose   `json:"diagnose,omitempty"`
 	Agents     Agents     `json:"agents,omitempty"`
 	Kubernetes Kubernetes `json:"kubernetes,omitempty"`
+	Prometheus Prometheus `json:"prometheus,omitempty"`
 
 	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
@@ -110,6 +111,21 @@ type AgentPods struct {
 type Kubernetes struct {
 	Enabled    bool   `json:"enabled,omitempty"`
 	Kubeconfig string `json:"kubeconfig,omitempty" jsonschema_description:"Empty: the service account of the pod that kmend runs in."`
+	// Pause is the switch that kubectl reaches.
+	Pause *PauseKey `json:"pause,omitempty" jsonschema_description:"A ConfigMap's key that pauses kmend while it holds anything but false. A ConfigMap that is missing pauses too."`
+}
+
+// PauseKey names a key of a ConfigMap.
+type PauseKey struct {
+	Namespace string `json:"namespace" jsonschema:"minLength=1,maxLength=63"`
+	ConfigMap string `json:"configMap" jsonschema:"minLength=1,maxLength=253"`
+	Key       string `json:"key,omitempty" jsonschema:"minLength=1,maxLength=253" jsonschema_description:"Default pause."`
+}
+
+// Prometheus is where error budgets are read.
+type Prometheus struct {
+	URL       string `json:"url,omitempty" jsonschema_description:"http://HOST:PORT or https://HOST:PORT, with the path prefix if there is one."`
+	TokenFile string `json:"tokenFile,omitempty" jsonschema_description:"File of the bearer token that it asks for."`
 }
 
 // What agents that are pods have in common.
@@ -188,7 +204,7 @@ func decode(docs []*document.Document, dir string) (Config, error) {
 // resolve makes relative paths absolute, from the directory of the file that names
 // them, and fills in what depends on other fields.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Agents.Socket, &c.Kubernetes.Kubeconfig}
+	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Agents.Socket, &c.Kubernetes.Kubeconfig, &c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		paths = append(paths, &b.PasswordFile)
 	}
@@ -207,6 +223,9 @@ func (c *Config) resolve(dir string) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
+	}
+	if p := c.Kubernetes.Pause; p != nil && p.Key == "" {
+		p.Key = "pause"
 	}
 	if p := c.Agents.Kubernetes; p != nil {
 		if p.Port == 0 {

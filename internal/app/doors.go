@@ -97,6 +97,19 @@ func (d doors) readers(next http.Handler) http.Handler {
 	})
 }
 
+// notApprover says what is missing: a token at all, or the right to approve.
+func (d doors) notApprover(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case len(d.approvers) == 0:
+		fail(w, http.StatusForbidden, "nobody may approve: the server's configuration lists no approvers")
+	case r.Header.Get("Authorization") != "" && d.mayRead(r) && d.reader != nil:
+		fail(w, http.StatusForbidden, "this token may read and not approve; use an approver's")
+	default:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="kmend approvers"`)
+		fail(w, http.StatusUnauthorized, "missing or wrong token; send an approver's as Authorization: Bearer TOKEN (kmend: --token-file)")
+	}
+}
+
 // named lets requests pass that were meant for this machine by name.
 func named(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
 	"github.com/kmend/kmend/webhook"
@@ -30,7 +31,7 @@ func (r receiver) Ingest(ctx context.Context, n incident.Notification) error {
 }
 
 // router makes every route of the server.
-func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handler, error) {
+func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard.Guard) (http.Handler, error) {
 	door, err := newDoors(a.config, a.log)
 	if err != nil {
 		return nil, err
@@ -45,9 +46,12 @@ func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handle
 	r.Get("/healthz", healthy)
 	r.Get("/readyz", ready(a.checks))
 	r.Handle("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry}))
-	r.Route("/api/v1", api{a.log, door, db, responder}.routes)
+	r.Route("/api/v1", func(r chi.Router) {
+		api{a.log, door, db, responder}.routes(r)
+		stopper{a.log, door, db, guard}.routes(r)
+	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID and /api/v1/incidents/ID/approve")
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/approve and /api/v1/pause")
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")

@@ -8,6 +8,9 @@ import (
 	client "k8s.io/client-go/kubernetes"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/guard"
+	"github.com/kmend/kmend/internal/secret"
+	"github.com/kmend/kmend/internal/store"
 	"github.com/kmend/kmend/policies"
 	"github.com/kmend/kmend/remediate"
 	"github.com/kmend/kmend/remediate/action"
@@ -48,8 +51,8 @@ func (a *App) planner(specs []remediate.Spec) (*runbooks.Set, error) {
 	return runbooks.Load(a.config.Runbooks, known)
 }
 
-// guard loads the policies.
-func (a *App) guard() (*policies.Set, error) {
+// policies loads the policies.
+func (a *App) policies() (*policies.Set, error) {
 	set, err := policies.Builtin()
 	if len(a.config.Policies) > 0 {
 		set, err = policies.Load(a.config.Policies)
@@ -58,6 +61,30 @@ func (a *App) guard() (*policies.Set, error) {
 		return nil, err
 	}
 	return set.WithDryRun(a.config.DryRun), nil
+}
+
+// guard gives the policies what they ask about.
+func (a *App) guard(set *policies.Set, db *store.Store, cluster client.Interface) (*guard.Guard, error) {
+	o := guard.Options{Policies: set, History: db, Switches: []guard.Switch{guard.Command{Pauses: db}}}
+	if cluster != nil {
+		o.Cluster = guard.NewCluster(cluster)
+		if p := a.config.Kubernetes.Pause; p != nil {
+			o.Switches = append(o.Switches, guard.ConfigMap{Client: cluster, Namespace: p.Namespace, Name: p.ConfigMap, Key: p.Key})
+		}
+	}
+	if p := a.config.Prometheus; p.URL != "" {
+		var token *secret.File
+		var err error
+		if p.TokenFile != "" {
+			if token, err = secret.Open(p.TokenFile); err != nil {
+				return nil, fmt.Errorf("opening prometheus.tokenFile: %w", err)
+			}
+		}
+		if o.Prometheus, err = guard.NewPrometheus(p.URL, token); err != nil {
+			return nil, err
+		}
+	}
+	return guard.New(o)
 }
 
 // absent stands for an action that cannot be carried out here.

@@ -48,7 +48,7 @@ func (r *Responder) approvable(ctx context.Context, a incident.Approval) error {
 	if err := grounded(p.Incident, *p.Plan); err != nil {
 		return fmt.Errorf("%w: %w", store.ErrNotAllowed, err)
 	}
-	if d := r.decide(remeasured(p.Incident), *p.Plan); d.Effect == incident.Deny || d.DryRun {
+	if d := r.decide(ctx, remeasured(p.Incident), *p.Plan); d.Effect == incident.Deny || d.DryRun {
 		return fmt.Errorf("%w: asked again: %s", store.ErrNotAllowed, describe(d))
 	}
 	return nil
@@ -108,7 +108,7 @@ func (r *Responder) approve(ctx context.Context, p store.Progress) (End, error) 
 // approved plan goes on only if its cause is still confirmed on its target.
 func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) {
 	_, begun := p.Keys["diagnosed/approved"]
-	if p.Phase != incident.AwaitingApproval || !begun && !r.outOfDate(p) {
+	if p.Phase != incident.AwaitingApproval || !begun && !r.outOfDate(ctx, p) {
 		return End{}, nil
 	}
 	e, err := r.measureAgain(ctx, p, "approved")
@@ -126,11 +126,11 @@ func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) 
 
 // outOfDate reports whether p's measurement is too old to act on, for kmend or,
 // if nothing else speaks against the plan, for the guards.
-func (r *Responder) outOfDate(p store.Progress) bool {
+func (r *Responder) outOfDate(ctx context.Context, p store.Progress) bool {
 	if time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge {
 		return true
 	}
-	return r.decide(p.Incident, *p.Plan).Effect == incident.Deny && r.decide(remeasured(p.Incident), *p.Plan).Effect != incident.Deny
+	return r.decide(ctx, p.Incident, *p.Plan).Effect == incident.Deny && r.decide(ctx, remeasured(p.Incident), *p.Plan).Effect != incident.Deny
 }
 
 // giveUp ends the wait unless an answer was committed in this very moment.

@@ -19,6 +19,7 @@ type stages struct {
 	diagnose func(ctx context.Context, t incident.Target, window time.Duration) (incident.Diagnosis, error)
 	plan     func(inc incident.Incident) (incident.Plan, bool, string, error)
 	decide   func(inc incident.Incident, p incident.Plan) incident.Decision
+	paused   func() string
 	preview  func(ctx context.Context, p incident.Plan) (incident.Plan, error)
 	apply    func(ctx context.Context, p incident.Plan, step int) (incident.Execution, error)
 	undo     func(ctx context.Context, p incident.Plan, done incident.Execution) (incident.Execution, error)
@@ -57,7 +58,14 @@ func (s *stages) Plan(inc incident.Incident) (incident.Plan, bool, string, error
 	return twoSteps(inc), true, "", nil
 }
 
-func (s *stages) Decide(inc incident.Incident, p incident.Plan) incident.Decision {
+func (s *stages) Paused(context.Context) string {
+	if s.paused != nil {
+		return s.paused()
+	}
+	return ""
+}
+
+func (s *stages) Decide(_ context.Context, inc incident.Incident, p incident.Plan) incident.Decision {
 	s.note("decide")
 	if s.decide != nil {
 		return s.decide(inc, p)

@@ -48,8 +48,10 @@ func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End
 		return r.afterFailure(ctx, p, i)
 	}
 	_, again := p.Keys[key("intent", i)]
-	outcome, why := r.stillAllowed(p)
+	outcome, why, err := r.admit(ctx, p, i, again)
 	switch {
+	case err != nil:
+		return End{}, err
 	case outcome != "" && again:
 		// It may have taken effect before the crash. Without leave to act there is
 		// no asking the executor, and no undoing what is not known.
@@ -59,9 +61,6 @@ func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End
 		return end(outcome, "%s", why), nil
 	case outcome != "":
 		return r.stopMidway(ctx, p, outcome, fmt.Sprintf("step %d of %d: %s", i+1, len(p.Plan.Steps), why))
-	}
-	if err := r.intend(ctx, p, i); err != nil {
-		return End{}, err
 	}
 	e, err := r.act(ctx, p, i, again)
 	if err != nil {
@@ -74,6 +73,45 @@ func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End
 		return r.afterFailure(ctx, p, i)
 	}
 	return End{}, nil
+}
+
+// admit asks again whether step i may be done and writes down the intent, while
+// nobody else is asking: two plans that are allowed one at a time are not both
+// allowed in the same moment. Where there is no room for a plan it waits for some,
+// for as long as the measurement is young enough. The outcome is "" when the step
+// may be done.
+func (r *Responder) admit(ctx context.Context, p store.Progress, i int, again bool) (outcome incident.Outcome, why string, err error) {
+	for {
+		free, closed := r.bells.listen(claims), r.bells.listen(p.ID)
+		release, err := r.Store.Alone(ctx)
+		if err != nil {
+			return "", "", err
+		}
+		outcome, why, room := r.stillAllowed(ctx, p)
+		if outcome == "" && (room == "" || i > 0 || again) {
+			err, room = r.intend(ctx, p, i), ""
+		}
+		release()
+		if err != nil || outcome != "" || room == "" {
+			return outcome, why, err
+		}
+		if err := r.record(ctx, p.ID, "no_room", store.Change{Event: incident.Event{Kind: "waiting", Message: "waiting: " + room}}); err != nil {
+			return "", "", err
+		}
+		select {
+		case <-free:
+		case <-closed:
+		case <-time.After(time.Second): // a bell that was missed
+		case <-ctx.Done():
+			return "", "", context.Cause(ctx)
+		}
+		if p, err = r.Store.Progress(ctx, p.ID); err != nil {
+			return "", "", err
+		}
+		if p.Phase.Closed() {
+			return "", "", store.ErrClosed
+		}
+	}
 }
 
 // intend writes down what is about to be done. For the first step this is the
@@ -95,6 +133,8 @@ func (r *Responder) intend(ctx context.Context, p store.Progress, i int) error {
 func (r *Responder) act(ctx context.Context, p store.Progress, i int, again bool) (failure string, err error) {
 	started := time.Now()
 	e, err := r.bounded(ctx, func(ctx context.Context) (incident.Execution, error) {
+		ctx, done := r.untilPaused(ctx)
+		defer done()
 		return r.Executor.Apply(ctx, *p.Plan, i)
 	})
 	e.Step, e.Action = i, p.Plan.Steps[i].Action
@@ -170,6 +210,25 @@ func (r *Responder) bounded(ctx context.Context, f func(context.Context) (incide
 		}
 	}()
 	return f(ctx)
+}
+
+// pauseInterval is how often it is looked for a pause while something is changed.
+const pauseInterval = time.Second
+
+// untilPaused ends a context when somebody pauses kmend: a drain of many minutes
+// must not go on until it is done.
+func (r *Responder) untilPaused(ctx context.Context) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		for sleep(ctx, pauseInterval) == nil {
+			if why := r.Guard.Paused(ctx); why != "" && ctx.Err() == nil {
+				cancel(errors.New(why))
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil); <-watching }
 }
 
 // openIntent is the step that was begun and has no result.

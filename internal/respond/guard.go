@@ -13,9 +13,9 @@ import (
 func (r *Responder) guard(ctx context.Context, p store.Progress) (End, error) {
 	d, asked := firstDecision(p)
 	if !asked {
-		d = r.decide(p.Incident, *p.Plan)
+		d = r.decide(ctx, p.Incident, *p.Plan)
 		if err := r.record(ctx, p.ID, "decided", store.Change{Decision: &d, Event: incident.Event{
-			Kind: "decided", Message: describe(d), Fields: map[string]string{"policy": d.Policy, "rule": d.Rule}}}); err != nil {
+			Kind: "decided", Message: describe(d) + others(d), Fields: map[string]string{"policy": d.Policy, "rule": d.Rule}}}); err != nil {
 			return End{}, err
 		}
 	}
@@ -30,13 +30,13 @@ func (r *Responder) guard(ctx context.Context, p store.Progress) (End, error) {
 
 // decide is the guards' answer, made safe: no answer is a denial, and what
 // cannot be undone needs a person.
-func (r *Responder) decide(inc incident.Incident, plan incident.Plan) (d incident.Decision) {
+func (r *Responder) decide(ctx context.Context, inc incident.Incident, plan incident.Plan) (d incident.Decision) {
 	defer func() {
 		if v := recover(); v != nil {
 			d = incident.Decision{Effect: incident.Deny, Reason: fmt.Sprintf("the guard panicked: %v", v)}
 		}
 	}()
-	d = r.Guard.Decide(inc, plan)
+	d = r.Guard.Decide(ctx, inc, plan)
 	switch {
 	case d.Effect == incident.Allow && plan.Irreversible():
 		d.Effect, d.Reason = incident.RequireApproval, "the plan cannot be undone; "+or(d.Reason, "allowed")
@@ -72,25 +72,36 @@ func describe(d incident.Decision) string {
 	return text
 }
 
+// others are the objections of the guards that did not decide.
+func others(d incident.Decision) (text string) {
+	for _, a := range d.Answers {
+		if a.Effect != incident.Allow && (a.Policy != d.Policy || a.Rule != d.Rule || a.Reason != d.Reason) {
+			text += fmt.Sprintf("; %s by %s/%s: %s", a.Effect, a.Policy, a.Rule, a.Reason)
+		}
+	}
+	return text
+}
+
 // stillAllowed asks everything again immediately before a step: the finding, its
-// age, the guards, the approval. "" is yes, otherwise the reason why not.
-func (r *Responder) stillAllowed(p store.Progress) (outcome incident.Outcome, why string) {
+// age, the guards, the approval. The outcome is "" for yes; room is then what there
+// is no room for yet.
+func (r *Responder) stillAllowed(ctx context.Context, p store.Progress) (outcome incident.Outcome, why, room string) {
 	if err := grounded(p.Incident, *p.Plan); err != nil {
-		return incident.Denied, err.Error()
+		return incident.Denied, err.Error(), ""
 	}
 	if age := time.Since(measuredAt(*p.Diagnosis)); age > r.MaxEvidenceAge {
-		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), r.MaxEvidenceAge)
+		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), r.MaxEvidenceAge), ""
 	}
-	d := r.decide(p.Incident, *p.Plan)
+	d := r.decide(ctx, p.Incident, *p.Plan)
 	switch {
 	case d.Effect == incident.Deny:
-		return incident.Denied, "asked again before acting: " + describe(d)
+		return incident.Denied, "asked again before acting: " + describe(d), ""
 	case d.DryRun:
-		return incident.Denied, "asked again before acting: dry run was switched on: " + describe(d)
+		return incident.Denied, "asked again before acting: dry run was switched on: " + describe(d), ""
 	case d.Effect == incident.RequireApproval && !approved(p):
-		return incident.Denied, "asked again before acting: nobody approved this plan: " + describe(d)
+		return incident.Denied, "asked again before acting: nobody approved this plan: " + describe(d), ""
 	}
-	return "", ""
+	return "", "", d.Wait
 }
 
 // approved reports whether a person approved the very plan that is to be executed.

@@ -28,10 +28,13 @@ type Planner interface {
 	Plan(inc incident.Incident) (plan incident.Plan, ok bool, why string, err error)
 }
 
-// Guard decides about a plan (package policies). It fails closed: whatever goes
+// Guard decides about a plan (internal/guard). It fails closed: whatever goes
 // wrong inside is a Decision with Effect Deny and the reason.
 type Guard interface {
-	Decide(inc incident.Incident, plan incident.Plan) incident.Decision
+	Decide(ctx context.Context, inc incident.Incident, plan incident.Plan) incident.Decision
+	// Paused says who stopped kmend and why, "" when nobody did: then nothing is
+	// changed any more, nor put back. It is asked often.
+	Paused(ctx context.Context) string
 }
 
 // Executor previews, applies and undoes the steps of a plan (package remediate).

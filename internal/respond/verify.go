@@ -112,6 +112,9 @@ func (r *Responder) undo(ctx context.Context, p store.Progress) (left string, er
 		if _, done := p.Undone[i]; done {
 			continue
 		}
+		if why := r.Guard.Paused(ctx); why != "" {
+			return fmt.Sprintf("step %d stays as it is and was not undone: %s", i+1, why), nil
+		}
 		if left, err = r.undoStep(ctx, p, i); left != "" || err != nil {
 			return left, err
 		}

@@ -44,3 +44,15 @@ func (s *Store) Claim(ctx context.Context, id string, things []string) (holder s
 	}
 	return holder, nil
 }
+
+// Alone waits until nobody else is between Alone and its release: what is decided
+// in between by what the store says is written before anybody else decides. Its
+// error is ctx's.
+func (s *Store) Alone(ctx context.Context) (release func(), err error) {
+	select {
+	case s.alone <- struct{}{}:
+		return func() { <-s.alone }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}

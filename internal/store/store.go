@@ -59,6 +59,7 @@ type Store struct {
 	lock    *os.File
 	path    string
 	busy    time.Duration
+	alone   chan struct{} // full while somebody is Alone
 	close   sync.Once
 }
 
@@ -78,7 +79,7 @@ func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err e
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, busy: busy}
+	s := &Store{path: path, busy: busy, alone: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.Close()

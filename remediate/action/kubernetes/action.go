@@ -107,6 +107,7 @@ func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with ma
 			"limits.cpu": quantity(now.limit).String(), "requests.cpu": quantity(now.request).String(),
 		},
 		Apply: r.encode(),
+		Adds:  map[string]float64{"cpu": float64(stored.limit-now.limit) / 1000},
 	}, nil
 }
 

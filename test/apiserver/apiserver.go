@@ -1,0 +1,201 @@
+// Package apiserver runs a real Kubernetes API server for tests, with etcd and
+// without a kubelet: the tests write the status of pods as a kubelet would.
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	client "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Server is etcd and kube-apiserver, started by the first test that asks. The
+// zero Server is ready for use; its package's TestMain stops it.
+type Server struct {
+	once   sync.Once
+	config *rest.Config
+	err    error
+	dir    string
+	procs  []*process
+	ended  atomic.Int32
+}
+
+type process struct {
+	*exec.Cmd
+	waited chan struct{}
+}
+
+// Config is the administrator's configuration of a real API server: the one of
+// KMEND_TEST_KUBECONFIG, else etcd and kube-apiserver on loopback, from the binary
+// that test/cluster builds into the cache (`make test` builds it first).
+func (s *Server) Config(t *testing.T) *rest.Config {
+	t.Helper()
+	if path := os.Getenv("KMEND_TEST_KUBECONFIG"); path != "" {
+		c, err := clientcmd.BuildConfigFromFlags("", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	binary := kubeone()
+	if _, err := os.Stat(binary); err != nil {
+		t.Skipf("no %s: test/cluster builds it; runs in `make test`", binary)
+	}
+	s.once.Do(func() {
+		// Somebody else may take a port between asking for it and using it: once more with others.
+		if s.config, s.err = s.start(binary); s.err != nil {
+			t.Logf("starting the API server again: %v", s.err)
+			s.Stop()
+			s.config, s.err = s.start(binary)
+		}
+	})
+	if s.err != nil {
+		t.Fatalf("starting the API server: %v", s.err)
+	}
+	return rest.CopyConfig(s.config)
+}
+
+// kubeone is etcd and the Kubernetes servers in one program, see test/cluster.
+func kubeone() string {
+	cache := os.Getenv("KMEND_CACHE")
+	if cache == "" {
+		if dir, err := os.UserCacheDir(); err == nil { // XDG_CACHE_HOME or ~/.cache
+			cache = filepath.Join(dir, "kmend")
+		}
+	}
+	return filepath.Join(cache, "cluster", "bin", "kubeone")
+}
+
+func (s *Server) start(binary string) (*rest.Config, error) {
+	var err error
+	if s.dir, err = os.MkdirTemp("", "kmend-apiserver-"); err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	etcd, peer := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
+	if err := s.keys(); err != nil {
+		return nil, err
+	}
+	if err := s.run(binary, "etcd", "--data-dir", s.dir+"/etcd", "--listen-client-urls", etcd, "--advertise-client-urls", etcd,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer, "--unsafe-no-fsync"); err != nil {
+		return nil, err
+	}
+	if err := s.run(binary, "kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
+		"--secure-port", ports[2], "--cert-dir", s.dir+"/certs", "--token-auth-file", s.dir+"/tokens.csv", "--authorization-mode", "RBAC",
+		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", s.dir+"/sa.pub",
+		"--service-account-signing-key-file", s.dir+"/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
+		// Nobody makes service accounts here: there is no controller manager.
+		"--disable-admission-plugins", "ServiceAccount"); err != nil {
+		return nil, err
+	}
+	config := &rest.Config{Host: "https://127.0.0.1:" + ports[2], BearerToken: "admin", QPS: -1,
+		TLSClientConfig: rest.TLSClientConfig{CAFile: s.dir + "/certs/apiserver.crt"}}
+	return config, s.ready(config)
+}
+
+// run starts one of the servers; its output goes to a file, shown when it does not come up.
+func (s *Server) run(binary, name string, args ...string) error {
+	log, err := os.Create(filepath.Join(s.dir, name+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(binary, append([]string{name}, args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, s.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p := &process{cmd, make(chan struct{})}
+	s.procs = append(s.procs, p)
+	go func() { _ = cmd.Wait(); s.ended.Add(1); close(p.waited) }()
+	return nil
+}
+
+func (s *Server) ready(config *rest.Config) error {
+	var err error
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline) && s.ended.Load() == 0; time.Sleep(50 * time.Millisecond) {
+		var c *client.Clientset
+		if c, err = client.NewForConfig(config); err != nil {
+			continue // the certificate is not written yet
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		_, err = c.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+		cancel()
+		if err == nil {
+			return nil
+		}
+	}
+	for _, name := range []string{"etcd", "kube-apiserver"} {
+		log, _ := os.ReadFile(filepath.Join(s.dir, name+".log"))
+		err = errors.Join(err, fmt.Errorf("%s: %s", name, log[max(0, len(log)-1500):]))
+	}
+	return fmt.Errorf("not ready after 90s, or %d of its processes ended: %w", s.ended.Load(), err)
+}
+
+// keys writes the administrator's token and the key pair of service accounts.
+func (s *Server) keys() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	var private, pub bytes.Buffer
+	return errors.Join(
+		pem.Encode(&private, &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}),
+		pem.Encode(&pub, &pem.Block{Type: "PUBLIC KEY", Bytes: public}),
+		os.WriteFile(s.dir+"/sa.key", private.Bytes(), 0o600),
+		os.WriteFile(s.dir+"/sa.pub", pub.Bytes(), 0o600),
+		os.WriteFile(s.dir+"/tokens.csv", []byte(`admin,admin,admin,"system:masters"`+"\n"), 0o600),
+	)
+}
+
+// Stop ends what was started; its data are thrown away.
+func (s *Server) Stop() {
+	for i := len(s.procs) - 1; i >= 0; i-- {
+		_ = s.procs[i].Process.Kill()
+		<-s.procs[i].waited
+	}
+	s.procs = nil
+	s.ended.Store(0)
+	if s.dir != "" {
+		os.RemoveAll(s.dir)
+	}
+}
+
+// freePorts asks the system for n different free ports of loopback.
+func freePorts(n int) (out []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		out = append(out, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	}
+	return out, nil
+}
