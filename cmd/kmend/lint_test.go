@@ -102,22 +102,29 @@ func TestTheCommittedSchemasAreCurrent(t *testing.T) {
 }
 
 // What the documentation shows as a whole document works.
-func TestTheExamplesOfTheDocumentationLoad(t *testing.T) {
-	for noun, want := range map[string]int{"runbook": 1, "policy": 1} {
+func TestTheExamplesOfTheDocumentationWork(t *testing.T) {
+	for noun, want := range map[string]int{"runbook": 1, "policy": 4} {
 		path := filepath.Join("..", "..", "docs", map[string]string{"runbook": "runbooks.md", "policy": "policies.md"}[noun])
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := 0
+		found, dir := 0, t.TempDir()
 		for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
 			example, _, _ := strings.Cut(block, "```")
-			file := filepath.Join(t.TempDir(), "example.yaml")
+			name, verb := "example.yaml", "lint"
+			if strings.HasPrefix(example, "# policy.yaml\n") {
+				name = "policy.yaml" // that the cases after it are for
+			}
+			if strings.Contains(example, "\nkind: PolicyTest\n") {
+				verb = "test"
+			}
+			file := filepath.Join(dir, name)
 			if err := os.WriteFile(file, []byte(example), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if status, stdout, stderr := kmend(t, noun, "lint", file); status != exitOK {
-				t.Errorf("%s: an example does not load: %s%s", path, stdout, stderr)
+			if status, stdout, stderr := kmend(t, noun, verb, file); status != exitOK {
+				t.Errorf("%s: an example does not work: %s%s", path, stdout, stderr)
 			}
 			found++
 		}
