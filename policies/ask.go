@@ -20,6 +20,7 @@ type question struct {
 	facts   Facts
 	now     time.Time
 	values  map[string]any // of the variables in expressions
+	cost    *expr.Budget   // what the conditions may still cost
 }
 
 // said is what one rule or guard answers.
@@ -52,7 +53,7 @@ func (g *guards) ask(q question) []said {
 		return nil
 	}
 	if g.when != nil {
-		meant, err := g.when.True(q.values)
+		meant, err := g.when.TrueWithin(q.values, q.cost)
 		switch {
 		case err != nil:
 			return []said{deny("guards", "the condition fails: %v", err)}

@@ -11,6 +11,10 @@ import (
 // builtin is the policy that a decision names when kmend itself denies.
 const builtin = "kmend"
 
+// costLimit is what all conditions of one decision may cost together: those of
+// thousands of sane rules, and a second or so of hostile ones.
+const costLimit = 5 * expr.CostLimit
+
 // skew is how far in the future a measurement may be: clocks of nodes differ.
 const skew = time.Minute
 
@@ -35,7 +39,7 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 		return *denied
 	}
 	d := incident.Decision{DryRun: !s.live, Scope: facts.Scope}
-	q := question{inc: inc, plan: plan, finding: finding, facts: facts, now: s.now(), values: expr.Facts(inc, finding, plan.Target)}
+	q := question{inc: inc, plan: plan, finding: finding, facts: facts, now: s.now(), values: expr.Facts(inc, finding, plan.Target), cost: &expr.Budget{Left: costLimit}}
 	q.values["plan"], q.values["now"] = plan, q.now
 	var leave []incident.Answer
 	for _, p := range s.policies {
@@ -70,7 +74,7 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 func (p policy) asked(q question) (all []said) {
 	for i, rule := range p.Rules {
 		answer := said{Answer: incident.Answer{Rule: rule.Name, Effect: rule.Decide, Reason: rule.Reason, DryRun: p.dryRun}, leave: true}
-		matches, err := p.matches(i, q.values)
+		matches, err := p.matches(i, q)
 		if err != nil {
 			matches, answer.Effect, answer.Reason = true, incident.Deny, "the condition fails: "+err.Error()
 		}
@@ -110,11 +114,11 @@ func (s *Set) decided(answers, leave []incident.Answer) incident.Answer {
 }
 
 // matches computes the condition of a rule.
-func (p policy) matches(rule int, facts map[string]any) (bool, error) {
+func (p policy) matches(rule int, q question) (bool, error) {
 	if p.when[rule] == nil {
 		return true, nil
 	}
-	return p.when[rule].True(facts)
+	return p.when[rule].TrueWithin(q.values, q.cost)
 }
 
 func (s *Set) unmatched() string {

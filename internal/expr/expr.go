@@ -196,13 +196,30 @@ func (x *Expr) Eval(facts map[string]any) (any, error) {
 
 // True computes a condition.
 func (x *Expr) True(facts map[string]any) (bool, error) {
-	v, err := x.Eval(facts)
+	return x.TrueWithin(facts, new(Budget{CostLimit}))
+}
+
+// Budget is the cost that several expressions may have together.
+type Budget struct{ Left uint64 }
+
+// TrueWithin computes a condition and takes its cost off the budget. Where nothing
+// is left nothing is computed; the last one may go over it by CostLimit.
+func (x *Expr) TrueWithin(facts map[string]any, b *Budget) (bool, error) {
+	if b.Left == 0 {
+		return false, fmt.Errorf("evaluating %s: the conditions before it have used up what all together may cost", x.text)
+	}
+	v, details, err := x.program.Eval(facts)
+	cost := uint64(CostLimit) // of what failed nobody knows
+	if details != nil && details.ActualCost() != nil {
+		cost = *details.ActualCost()
+	}
+	b.Left -= min(b.Left, cost)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("evaluating %s: %w", x.text, err)
 	}
-	b, ok := v.(bool)
+	is, ok := v.Value().(bool)
 	if !ok {
-		return false, fmt.Errorf("evaluating %s: it is %T, want bool", x.text, v)
+		return false, fmt.Errorf("evaluating %s: it is %T, want bool", x.text, v.Value())
 	}
-	return b, nil
+	return is, nil
 }
