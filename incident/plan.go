@@ -66,6 +66,9 @@ type Preview struct {
 	Apply map[string]string `json:"apply"`
 	// Adds is what the target's node would have to give in addition: "cpu" in CPUs, "memory" in bytes.
 	Adds map[string]float64 `json:"adds,omitempty"`
+	// Timeout is how long the step may take, set by actions that wait for long (a
+	// drain, a rollout, a Job); 0: no longer than any step.
+	Timeout Duration `json:"timeout,omitempty"`
 }
 
 // Verify says how success is measured: the cause's share must fall.

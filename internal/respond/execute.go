@@ -132,7 +132,7 @@ func (r *Responder) intend(ctx context.Context, p store.Progress, i int) error {
 // means that nothing happened, and "already applied" may mean its own change.
 func (r *Responder) act(ctx context.Context, p store.Progress, i int, again bool) (failure string, err error) {
 	started := time.Now()
-	e, err := r.bounded(ctx, func(ctx context.Context) (incident.Execution, error) {
+	e, err := r.bounded(ctx, p.Plan.Steps[i], func(ctx context.Context) (incident.Execution, error) {
 		ctx, done := r.untilPaused(ctx)
 		defer done()
 		return r.Executor.Apply(ctx, *p.Plan, i)
@@ -200,9 +200,11 @@ func (r *Responder) backOut(ctx context.Context, p store.Progress, o incident.Ou
 }
 
 // bounded calls an action with a time limit of its own: a stop of kmend waits
-// for it rather than leave a change half done. A panic is an error of the action.
-func (r *Responder) bounded(ctx context.Context, f func(context.Context) (incident.Execution, error)) (e incident.Execution, err error) {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.StageTimeout, fmt.Errorf("no end within %s", r.StageTimeout))
+// for it rather than leave a change half done. A step whose preview says that it
+// takes long (a drain, a Job) has that long. A panic is an error of the action.
+func (r *Responder) bounded(ctx context.Context, s incident.Step, f func(context.Context) (incident.Execution, error)) (e incident.Execution, err error) {
+	limit := r.stepTimeout(s)
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("no end within %s", limit))
 	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {
@@ -229,6 +231,16 @@ func (r *Responder) untilPaused(ctx context.Context) (_ context.Context, done fu
 		}
 	}()
 	return ctx, func() { cancel(nil); <-watching }
+}
+
+// longestStep bounds what a preview may ask for.
+const longestStep = time.Hour
+
+func (r *Responder) stepTimeout(s incident.Step) time.Duration {
+	if s.Preview == nil {
+		return r.StageTimeout
+	}
+	return max(r.StageTimeout, min(s.Preview.Timeout.D(), longestStep))
 }
 
 // openIntent is the step that was begun and has no result.

@@ -134,7 +134,7 @@ func (r *Responder) undoStep(ctx context.Context, p store.Progress, i int) (left
 		return "", err
 	}
 	started := time.Now()
-	e, err := r.bounded(ctx, func(ctx context.Context) (incident.Execution, error) {
+	e, err := r.bounded(ctx, p.Plan.Steps[i], func(ctx context.Context) (incident.Execution, error) {
 		return r.Executor.Undo(ctx, *p.Plan, p.Applied[i])
 	})
 	if err != nil {
