@@ -59,11 +59,14 @@ func kind(t reflect.Type) string {
 	return "a " + t.Kind().String()
 }
 
-// names are the JSON names of the fields of the struct that p points to.
+// names are the JSON names of the fields of the struct that p points to, those
+// of embedded structs among them.
 func names(p any) []string {
-	t := reflect.TypeOf(p).Elem()
 	var out []string
-	for f := range t.Fields() {
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(p).Elem()) {
+		if f.Anonymous {
+			continue
+		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name != "" && name != "-" {
 			out = append(out, name)

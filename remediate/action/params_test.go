@@ -17,6 +17,23 @@ type params struct {
 	Restart bool        `json:"allowRestart,omitempty"`
 }
 
+type Waiting struct {
+	Wait string `json:"wait,omitempty"`
+}
+
+func TestDecodeOfEmbedded(t *testing.T) {
+	var p struct {
+		Waiting
+		Max string `json:"max"`
+	}
+	if err := action.Decode(map[string]any{"wait": "3s", "max": "4"}, &p); err != nil || p.Wait != "3s" || p.Max != "4" {
+		t.Errorf("%+v %v", p, err)
+	}
+	if err := action.Decode(map[string]any{"weit": "3s"}, &p); err == nil || !strings.Contains(err.Error(), "allowed: max, wait") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestDecode(t *testing.T) {
 	cases := []struct {
 		with map[string]any
