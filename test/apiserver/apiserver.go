@@ -30,6 +30,8 @@ import (
 // Server is etcd and kube-apiserver, started by the first test that asks. The
 // zero Server is ready for use; its package's TestMain stops it.
 type Server struct {
+	Controllers bool // start the controllers of workloads, budgets, Jobs and endpoints too
+
 	once   sync.Once
 	config *rest.Config
 	err    error
@@ -105,13 +107,30 @@ func (s *Server) start(binary string) (*rest.Config, error) {
 		"--secure-port", ports[2], "--cert-dir", s.dir+"/certs", "--token-auth-file", s.dir+"/tokens.csv", "--authorization-mode", "RBAC",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", s.dir+"/sa.pub",
 		"--service-account-signing-key-file", s.dir+"/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
-		// Nobody makes service accounts here: there is no controller manager.
+		// Nobody makes service accounts here.
 		"--disable-admission-plugins", "ServiceAccount"); err != nil {
 		return nil, err
 	}
 	config := &rest.Config{Host: "https://127.0.0.1:" + ports[2], BearerToken: "admin", QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: s.dir + "/certs/apiserver.crt"}}
-	return config, s.ready(config)
+	if err := s.ready(config); err != nil || !s.Controllers {
+		return config, err
+	}
+	return config, s.manage(binary, config.Host)
+}
+
+// manage starts the controllers. There is no node lifecycle, no garbage
+// collection and no scheduler: the tests are the nodes.
+func (s *Server) manage(binary, host string) error {
+	kubeconfig := filepath.Join(s.dir, "admin.yaml")
+	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"+
+		"clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]\nusers: [{name: u, user: {token: admin}}]\n", host, s.dir+"/certs/apiserver.crt")
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return s.run(binary, "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",
+		"--kube-api-qps", "200", "--kube-api-burst", "400", "--use-service-account-credentials=false", "--controllers",
+		"deployment-controller,replicaset-controller,statefulset-controller,disruption-controller,job-controller,endpointslice-controller")
 }
 
 // run starts one of the servers; its output goes to a file, shown when it does not come up.

@@ -1,7 +1,12 @@
-// Package kubernetes acts on a cluster through its API server: the action
-// kubernetes.resize_cpu raises the CPU limit of a running container in place,
-// through the pod's resize subresource. It is run by package remediate.
+// Package kubernetes acts on a cluster through its API server: it resizes running
+// containers in place, cordons and drains nodes, scales and rolls workloads,
+// takes pods out of their Services, changes configuration and traffic, and runs
+// Jobs. It is run by package remediate.
 //
-// README.md says what it checks, what it needs to be allowed and what it leaves
-// to others.
+// Most actions only compute an edit (edit.go): one object's fields, what they
+// were and shall be. The rest is done once for all of them: converge.go writes an
+// edit, editor.go previews it, waits until the cluster shows it, and undoes it.
+//
+// README.md says what each action checks, what it needs to be allowed and what it
+// leaves to others.
 package kubernetes

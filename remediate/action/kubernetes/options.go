@@ -14,13 +14,15 @@ type Options struct {
 	Poll time.Duration
 	// FieldManager signs the changes in the pod's managed fields. Default: kmend.
 	FieldManager string
+	// Request bounds one request to the API server. Default: 10 s.
+	Request time.Duration
 	// Instance is this program's name in the events it writes. Default: the host name.
 	Instance string
 }
 
 // DefaultOptions are the options for this machine.
 func DefaultOptions() Options {
-	o := Options{Wait: 30 * time.Second, Poll: 100 * time.Millisecond, FieldManager: "kmend", Instance: "kmend"}
+	o := Options{Wait: 30 * time.Second, Poll: 100 * time.Millisecond, Request: 10 * time.Second, FieldManager: "kmend", Instance: "kmend"}
 	if host, err := os.Hostname(); err == nil {
 		o.Instance = host
 	}
@@ -34,6 +36,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Poll == 0 {
 		o.Poll = d.Poll
+	}
+	if o.Request == 0 {
+		o.Request = d.Request
 	}
 	if o.FieldManager == "" {
 		o.FieldManager = d.FieldManager
@@ -50,6 +55,9 @@ func (o Options) validate() error {
 	}
 	if o.Poll < 10*time.Millisecond || o.Poll > 10*time.Second {
 		return fmt.Errorf("kubernetes options: Poll is %s, must be 10ms to 10s", o.Poll)
+	}
+	if o.Request < 100*time.Millisecond || o.Request > time.Minute {
+		return fmt.Errorf("kubernetes options: Request is %s, must be 100ms to 1m", o.Request)
 	}
 	if len(o.FieldManager) > 128 {
 		return fmt.Errorf("kubernetes options: FieldManager has %d characters, must be at most 128", len(o.FieldManager))

@@ -1,6 +1,8 @@
 package kubernetes_test
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -10,12 +12,17 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // they wait for controllers, not for the CPU
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	code := m.Run()
 	server.Stop()
 	os.Exit(code)
 }
 
-var server apiserver.Server
+var server = apiserver.Server{Controllers: true}
 
 // cluster is the administrator's configuration of a real API server, without a kubelet.
 func cluster(t *testing.T) *rest.Config {

@@ -212,7 +212,8 @@ func same(p *corev1.Pod) bool {
 		return true // not started
 	}
 	for i, c := range p.Spec.Containers {
-		if s := p.Status.ContainerStatuses[i]; s.Resources == nil || !s.Resources.Limits.Cpu().Equal(*c.Resources.Limits.Cpu()) {
+		if s := p.Status.ContainerStatuses[i]; s.Resources == nil ||
+			!s.Resources.Limits.Cpu().Equal(*c.Resources.Limits.Cpu()) || !s.Resources.Limits.Memory().Equal(*c.Resources.Limits.Memory()) {
 			return false
 		}
 	}

@@ -1,0 +1,253 @@
+package kubernetes_test
+
+import (
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func (s *stage) image(deployment string) string {
+	d, err := s.admin.AppsV1().Deployments(s.namespace).Get(s.Context(), deployment, metav1.GetOptions{})
+	s.must(err)
+	return strings.TrimPrefix(d.Spec.Template.Spec.Containers[0].Image, "registry.test/")
+}
+
+func TestRolloutRestart(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.deployment("web", "app:1", 2)
+	target := s.podOf("web")
+	a := s.acting(s.as(""), "kubernetes.rollout_restart")
+	with := map[string]any{"timeout": "30s"}
+	step := s.planned(a, target, with)
+	done, err := a.Apply(t.Context(), target, step)
+	s.must(err)
+	s.is("result", done.Result+done.State["event"], "applied")
+	if s.exists(target.Pod) {
+		t.Error("Apply came back before the pod was replaced")
+	}
+	again, err := a.Apply(t.Context(), target, step)
+	s.must(err)
+	s.is("result of a second Apply", again.Result, "already applied")
+	_, err = a.Undo(t.Context(), target, step, done)
+	s.refusal(err, "cannot be undone")
+
+	target = s.podOf("web")
+	for _, right := range []string{"patch deployments", "get deployments", "get replicasets", "get pods"} {
+		s.without(right, a.Name(), target, with)
+	}
+	step = s.planned(a, target, with)
+	s.merge("apps/v1/deployments", "web", `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"just now"}}}}}`)
+	_, err = a.Apply(t.Context(), target, step)
+	s.refusal(err, "somebody changed it since")
+	s.merge("apps/v1/deployments", "web", `{"spec":{"paused":true}}`)
+	_, err = a.Preview(t.Context(), s.podOf("web"), with)
+	s.refusal(err, "paused")
+}
+
+// A StatefulSet, whose pods are replaced one after the other.
+func TestStatefulSet(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	n := int32(2)
+	_, err := s.admin.AppsV1().StatefulSets(s.namespace).Create(t.Context(), &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db"},
+		Spec: appsv1.StatefulSetSpec{Replicas: &n, ServiceName: "db", Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, Template: template("db", "app:1")}}, metav1.CreateOptions{})
+	s.must(err)
+	set := func() *appsv1.StatefulSet {
+		o, err := s.admin.AppsV1().StatefulSets(s.namespace).Get(t.Context(), "db", metav1.GetOptions{})
+		s.must(err)
+		return o
+	}
+	s.eventually("the pods of db are ready", func() bool { return set().Status.ReadyReplicas == 2 })
+	target := s.podOf("db")
+	uid := target.PodUID
+	a := s.acting(s.as(""), "kubernetes.rollout_restart")
+	_, err = a.Apply(t.Context(), target, s.planned(a, target, map[string]any{"timeout": "30s"}))
+	s.must(err)
+	if s.podOf("db").PodUID == uid || set().Status.ReadyReplicas != 2 {
+		t.Error("Apply came back before the pods were replaced")
+	}
+	// Another pod with the name of the one in the plan is not evicted.
+	target = s.podOf("db")
+	e := s.acting(s.as(""), "kubernetes.evict_pod")
+	plan := s.planned(e, target, nil)
+	s.must(s.admin.CoreV1().Pods(s.namespace).Delete(t.Context(), target.Pod, metav1.DeleteOptions{}))
+	s.eventually("the pod is back", func() bool { return set().Status.ReadyReplicas == 2 && s.uid(target.Pod) != target.PodUID })
+	now := s.uid(target.Pod)
+	x, err := e.Apply(t.Context(), target, plan)
+	s.must(err)
+	s.is("result", x.Result, "already applied")
+	s.is("uid of the pod", s.uid(target.Pod), now)
+
+	target = s.podOf("db")
+	b := s.acting(s.as(""), "kubernetes.scale")
+	step := s.planned(b, target, map[string]any{"factor": 1.5, "max": 9})
+	done, err := b.Apply(t.Context(), target, step)
+	s.must(err)
+	s.is("ready", s.at("apps/v1/statefulsets", "db", "status", "readyReplicas"), "3")
+	_, err = b.Undo(t.Context(), target, step, done)
+	s.must(err)
+	s.is("ready after Undo", s.at("apps/v1/statefulsets", "db", "status", "readyReplicas"), "2")
+	_, err = s.acting(s.as(""), "kubernetes.leave_service").Preview(t.Context(), target, nil)
+	s.refusal(err, "no Service sends anything")
+	s.service("db")
+	_, err = s.acting(s.as(""), "kubernetes.leave_service").Preview(t.Context(), target, nil)
+	s.refusal(err, "would not replace it")
+}
+
+// uid of a pod, "" while there is none.
+func (s *stage) uid(name string) string {
+	p, err := s.admin.CoreV1().Pods(s.namespace).Get(s.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		return ""
+	}
+	return string(p.UID)
+}
+
+// A rollout whose new pods never become ready is put back.
+func TestRolloutThatDoesNotComeUp(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.deployment("web", "app:1", 1)
+	s.rollTo("web", "app:stuck")
+	s.rollTo("web", "app:2")
+	target := s.podOf("web")
+	a := s.acting(cluster(t), "kubernetes.rollout_undo")
+	step := s.planned(a, target, map[string]any{"timeout": "2s"})
+	if !strings.Contains(step.Preview.Summary, "from revision 3 to 2 (registry.test/app:stuck)") {
+		t.Errorf("the plan is %q", step.Preview.Summary)
+	}
+	x, err := a.Apply(t.Context(), target, step)
+	s.refusal(err, "the cluster does not show the change after 2s")
+	s.refusal(err, "it was put back")
+	s.is("result", x.Result, "")
+	s.is("image", s.image("web"), "app:2")
+	s.happened("Deployment", "PutBack", 1)
+}
+
+func TestMemoryOfTheTemplate(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.deployment("web", "app:1", 2)
+	target := s.podOf("web")
+	limit := func() string {
+		d, err := s.admin.AppsV1().Deployments(s.namespace).Get(t.Context(), "web", metav1.GetOptions{})
+		s.must(err)
+		return d.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String()
+	}
+	a := s.acting(s.as(""), "kubernetes.resize_memory")
+	with := map[string]any{"max": "200Mi", "template": true, "timeout": "30s"}
+	step := s.planned(a, target, with)
+	s.is("template after the preview", limit(), "128Mi")
+	done, err := a.Apply(t.Context(), target, step)
+	s.must(err)
+	s.is("result", done.Result, "applied")
+	s.is("template", limit(), "200Mi")
+	s.is("pod of the rollout", s.world.get(s.podOf("web").Pod).Spec.Containers[0].Resources.Limits.Memory().String(), "200Mi")
+	again, err := a.Apply(t.Context(), target, step) // its pod is gone
+	s.must(err)
+	s.is("result of a second Apply", again.Result, "already applied")
+	undone, err := a.Undo(t.Context(), target, step, again)
+	s.must(err)
+	s.is("result", undone.Result, "undone")
+	s.is("template after Undo", limit(), "128Mi")
+	s.without("patch deployments", a.Name(), s.podOf("web"), with)
+}
+
+// The kubelet says that it will never do it: the resize is put back at once.
+func TestMemoryThatIsInfeasible(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "4")
+	w.pod("web", []corev1.Container{box("app:1")})
+	w.kubelet("web", refused(corev1.PodReasonInfeasible, "too much"))
+	a := w.acting(cluster(t), "kubernetes.resize_memory")
+	target := w.target("web")
+	step := w.planned(a, target, map[string]any{"max": "1Gi", "factor": 3})
+	x, err := a.Apply(t.Context(), target, step)
+	w.refusal(err, "the kubelet refuses to resize pod "+w.namespace+"/web: PodResizePending: Infeasible: too much")
+	w.refusal(err, "it was put back")
+	w.is("result", x.Result, "")
+	w.is("memory", w.get("web").Spec.Containers[0].Resources.Limits.Memory().String(), "128Mi")
+}
+
+// What a plan is refused for, before anybody is asked.
+func TestPlansThatAreRefused(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.deployment("web", "app:1", 1)
+	s.service("web")
+	s.deployment("scaled", "app:1", 1)
+	_, err := s.admin.AutoscalingV2().HorizontalPodAutoscalers(s.namespace).Create(t.Context(), &autoscaling.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Name: "auto"},
+		Spec: autoscaling.HorizontalPodAutoscalerSpec{MaxReplicas: 3, ScaleTargetRef: autoscaling.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "scaled"}}}, metav1.CreateOptions{})
+	s.must(err)
+	yes := true
+	_, err = s.admin.CoreV1().ConfigMaps(s.namespace).Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "fixed"}, Immutable: &yes, Data: map[string]string{"a": "b"}}, metav1.CreateOptions{})
+	s.must(err)
+	target := s.podOf("web")
+	for _, c := range []struct {
+		action string
+		with   map[string]any
+		want   string
+	}{
+		{"leave_service", nil, "would leave nobody to answer"},
+		{"point_service", map[string]any{"name": "web", "selector": map[string]any{"app": "nobody"}}, "nobody would answer"},
+		{"point_service", map[string]any{"name": "web", "selector": map[string]any{"app": "web"}}, "points at app=web already"},
+		{"point_service", map[string]any{"name": "web", "selector": map[string]any{"app": "not ok!"}}, "with.selector"},
+		{"scale", map[string]any{"kind": "Deployment", "name": "scaled", "by": 1, "max": 3}, "scaled by HorizontalPodAutoscaler auto"},
+		{"scale", map[string]any{"by": 1, "max": 1}, "nothing to raise: there are 1 and with.max is 1"},
+		{"scale", map[string]any{"by": 1, "factor": 2, "max": 3}, "give one of with.by and with.factor"},
+		{"scale", map[string]any{"kind": "DaemonSet", "name": "x", "by": 1, "max": 3}, `"x" not found`},
+		{"scale", map[string]any{"name": "scaled", "by": 1, "max": 3}, "name a workload together"},
+		{"raise_hpa_max", map[string]any{"max": 9}, "has 0 HorizontalPodAutoscalers"},
+		{"raise_hpa_max", map[string]any{"kind": "Deployment", "name": "scaled", "max": 3}, "nothing to raise: there are 3"},
+		{"rollout_undo", nil, "has no revision before 1"},
+		{"rollout_restart", map[string]any{"timeout": "2h"}, "with.timeout: 2h0m0s is out of bounds"},
+		{"uncordon_node", nil, "is schedulable already"},
+		{"taint_node", map[string]any{"key": "node.kubernetes.io/unreachable"}, "belongs to Kubernetes"},
+		{"taint_node", map[string]any{"key": "a", "effect": "NoExecute"}, `"NoExecute" is not allowed`},
+		{"label", map[string]any{"object": "pod", "key": "app", "value": "x"}, "use kubernetes.leave_service"},
+		{"label", map[string]any{"object": "pod", "key": "pod-template-hash", "value": "x"}, "belongs to Kubernetes"},
+		{"set_config", map[string]any{"name": "fixed", "key": "a", "value": "c"}, "is immutable"},
+		{"set_config", map[string]any{"name": "fixed", "key": "b", "value": "c"}, "is immutable"},
+		{"set_config", map[string]any{"namespace": "kube-system", "name": "coredns", "key": "Corefile", "value": "x"}, "belongs to the cluster itself"},
+		{"resize_memory", map[string]any{"max": "100Mi"}, "nothing to raise"},
+		{"resize_memory", map[string]any{"max": "lots"}, "is no amount of memory"},
+		{"evict_pod", map[string]any{"timeout": "0.5s"}, "with.timeout: 500ms is out of bounds"},
+		{"run_job", map[string]any{"cronJob": "none"}, `"none" not found`},
+	} {
+		t.Run(c.action+" "+c.want, func(t *testing.T) {
+			_, err := s.acting(cluster(t), "kubernetes."+c.action).Preview(t.Context(), target, c.with)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+	other := target
+	other.PodUID = "another"
+	_, err = s.acting(cluster(t), "kubernetes.cordon_node").Preview(t.Context(), other, nil)
+	s.refusal(err, "was replaced since it was measured")
+}
+
+// The last other pod goes between the plan and the act.
+func TestLeaveServiceAsksAgain(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.deployment("web", "app:1", 2)
+	s.service("web")
+	s.eventually("both are endpoints", func() bool { return strings.Contains(s.endpoints("web"), " ") })
+	target := s.podOf("web")
+	a := s.acting(cluster(t), "kubernetes.leave_service")
+	step := s.planned(a, target, nil)
+	s.merge("apps/v1/deployments", "web", `{"spec":{"replicas":1}}`)
+	s.eventually("one endpoint is left", func() bool { e := s.endpoints("web"); return e != "" && !strings.Contains(e, " ") })
+	_, err := a.Apply(t.Context(), target, step)
+	if s.exists(target.Pod) {
+		s.refusal(err, "would leave nobody to answer")
+	} else {
+		s.refusal(err, "it is gone")
+	}
+}
