@@ -185,8 +185,10 @@ func count(n int, noun string) string {
 
 // actionSpecs are the actions that runbooks may name: what internal/app registers.
 func actionSpecs() []runbooks.ActionSpec {
-	return []runbooks.ActionSpec{
-		{Name: cgroup.Name, Params: &cgroup.Params{}},
-		{Name: kubernetes.Name, Params: &kubernetes.Params{}},
+	specs := []runbooks.ActionSpec{{Name: cgroup.Name, Params: &cgroup.Params{}}}
+	for _, a := range kubernetes.Known() {
+		i, ok := a.(interface{ Irreversible() bool })
+		specs = append(specs, runbooks.ActionSpec{Name: a.Name(), Params: a.Params(), Irreversible: ok && i.Irreversible()})
 	}
+	return specs
 }

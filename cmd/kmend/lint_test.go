@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,39 @@ func runbookFile(t *testing.T, file, name, most string) {
 	text := strings.NewReplacer("NAME", name, "MAX", most).Replace(someRunbook)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Every action of a cluster is known, with its parameters.
+func TestLintOfActionsOnACluster(t *testing.T) {
+	t.Chdir(t.TempDir())
+	steps := []string{
+		"kubernetes.resize_memory, with: {max: 2Gi, factor: 1.5, template: true, timeout: 5m}", "kubernetes.evict_pod", "kubernetes.drain_node, with: {timeout: 20m}",
+		"kubernetes.cordon_node, with: {node: \"${target.node}\"}", "kubernetes.uncordon_node", "kubernetes.scale, with: {by: 2, max: 6}", "kubernetes.raise_hpa_max, with: {max: 20}",
+		"kubernetes.rollout_restart", "kubernetes.rollout_undo, with: {kind: Deployment, name: web}", "kubernetes.label, with: {object: pod, key: look, value: here}",
+		"kubernetes.taint_node, with: {key: slow}", "kubernetes.leave_service", "kubernetes.set_config, with: {name: flags, key: model, value: small}",
+		"kubernetes.point_service, with: {name: cache, selector: {app: standby}}", "kubernetes.shift_traffic, with: {name: front, weights: {stable: 100, canary: 0}}",
+		"kubernetes.run_job, with: {cronJob: cleanup, timeout: 10m}",
+	}
+	text := "apiVersion: kmend.dev/v1\nkind: Runbook\nmetadata: {name: all}\nmatch: {cause: cpu.throttled}\nsteps:\n"
+	for i, s := range steps {
+		text += fmt.Sprintf("  - {name: s%d, action: %s}\n", i, s)
+	}
+	if err := os.WriteFile("all.yaml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if status, stdout, _ := kmend(t, "runbook", "lint", "all.yaml"); status != exitOK {
+		t.Errorf("status %d\n%s", status, stdout)
+	}
+	wrong := strings.NewReplacer("by: 2", "buy: 2", "{key: slow}", "{key: slow, effect: NoExecute}", "timeout: 20m", "timeout: soon").Replace(text)
+	if err := os.WriteFile("all.yaml", []byte(wrong), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, stdout, _ := kmend(t, "runbook", "lint", "all.yaml")
+	for _, want := range []string{"buy", "effect", "timeout"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("nothing about %s in:\n%s", want, stdout)
+		}
 	}
 }
 

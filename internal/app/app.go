@@ -77,7 +77,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := a.config.cluster(a.opts.Version)
+	cluster, dyn, err := a.config.cluster(a.opts.Version)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	executor, err := a.executor(node, cluster)
+	executor, err := a.executor(node, cluster, dyn)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -12,23 +13,27 @@ import (
 // apiTimeout bounds one request to the Kubernetes API.
 const apiTimeout = 10 * time.Second
 
-// cluster is the client of the Kubernetes API, nil when it is not configured. It
-// connects when it is used: an API server that is down does not keep kmend from
-// starting.
-func (c Config) cluster(version string) (client.Interface, error) {
+// cluster is the client of the Kubernetes API and the one for objects whose
+// types it does not know, both nil when it is not configured. They connect when
+// they are used: an API server that is down does not keep kmend from starting.
+func (c Config) cluster(version string) (client.Interface, dynamic.Interface, error) {
 	if !c.Kubernetes.Enabled {
-		return nil, nil
+		return nil, nil, nil
 	}
 	conf, err := c.Kubernetes.rest()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conf.Timeout, conf.UserAgent, conf.QPS, conf.Burst = apiTimeout, "kmend/"+version, 50, 100
 	k, err := client.NewForConfig(conf)
 	if err != nil {
-		return nil, fmt.Errorf("making the client of the Kubernetes API: %w", err)
+		return nil, nil, fmt.Errorf("making the client of the Kubernetes API: %w", err)
 	}
-	return k, nil
+	d, err := dynamic.NewForConfig(conf)
+	if err != nil {
+		return nil, nil, fmt.Errorf("making the dynamic client of the Kubernetes API: %w", err)
+	}
+	return k, d, nil
 }
 
 func (k Kubernetes) rest() (*rest.Config, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
 
 	"github.com/kmend/kmend/incident"
@@ -21,18 +22,24 @@ import (
 
 // executor has every action, those that this configuration cannot carry out
 // among them: a runbook that names one is right, and its plan says what is missing.
-func (a *App) executor(node string, cluster client.Interface) (*remediate.Executor, error) {
+func (a *App) executor(node string, cluster client.Interface, dyn dynamic.Interface) (*remediate.Executor, error) {
 	quota, err := cgroup.NewSetCPUQuota(cgroup.Options{Node: node})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the cgroup action: %w", err)
 	}
-	var resize action.Action = absent{"kubernetes.resize_cpu", &kubernetes.Params{}, "the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml"}
-	if cluster != nil {
-		if resize, err = kubernetes.NewResizeCPU(cluster, kubernetes.DefaultOptions()); err != nil {
-			return nil, fmt.Errorf("preparing the kubernetes action: %w", err)
+	actions := []action.Action{quota}
+	if cluster == nil {
+		for _, known := range kubernetes.Known() {
+			actions = append(actions, absent{known, "the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml"})
 		}
+	} else {
+		there, err := kubernetes.Actions(cluster, dyn, kubernetes.DefaultOptions())
+		if err != nil {
+			return nil, fmt.Errorf("preparing the kubernetes actions: %w", err)
+		}
+		actions = append(actions, there...)
 	}
-	e, err := remediate.New(quota, resize)
+	e, err := remediate.New(actions...)
 	if err != nil {
 		return nil, fmt.Errorf("registering actions: %w", err)
 	}
@@ -87,15 +94,20 @@ func (a *App) guard(set *policies.Set, db *store.Store, cluster client.Interface
 	return guard.New(o)
 }
 
-// absent stands for an action that cannot be carried out here.
+// absent stands for an action that cannot be carried out here. Only its name,
+// its parameters and whether it can be undone are asked of it.
 type absent struct {
-	name   string
-	params any
-	why    string
+	known action.Action
+	why   string
 }
 
-func (a absent) Name() string { return a.name }
-func (a absent) Params() any  { return a.params }
+func (a absent) Name() string { return a.known.Name() }
+func (a absent) Params() any  { return a.known.Params() }
+
+func (a absent) Irreversible() bool {
+	i, ok := a.known.(interface{ Irreversible() bool })
+	return ok && i.Irreversible()
+}
 
 func (a absent) Preview(context.Context, incident.Target, map[string]any) (incident.Preview, error) {
 	return incident.Preview{}, errors.New(a.why)
