@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,12 +28,15 @@ type Params struct {
 	Max action.CPUs `json:"max"`
 	// AllowRestart accepts a container whose resizePolicy restarts it.
 	AllowRestart bool `json:"allowRestart,omitempty" jsonschema:"description=Accept a container whose resizePolicy restarts it when its CPU is resized."`
+	// Template changes the template of the owning workload too, so that the change lasts.
+	Template bool `json:"template,omitempty" jsonschema_description:"Change the template of the owning workload too, so that the change lasts. For most workloads this begins a rollout."`
 }
 
 // ResizeCPU is the action kubernetes.resize_cpu.
 type ResizeCPU struct {
-	client client.Interface
-	opts   Options
+	client    client.Interface
+	opts      Options
+	templates *cluster // for with.template; nil: refused
 }
 
 var _ action.Action = (*ResizeCPU)(nil)
@@ -44,7 +50,7 @@ func NewResizeCPU(c client.Interface, opts Options) (*ResizeCPU, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &ResizeCPU{c, opts}, nil
+	return &ResizeCPU{client: c, opts: opts}, nil
 }
 
 // Name is kubernetes.resize_cpu.
@@ -96,8 +102,16 @@ func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with ma
 		return incident.Preview{}, err
 	}
 	r := resize{namespace: pod.Namespace, pod: pod.Name, uid: string(pod.UID), container: c.Name, plan: pod.ResourceVersion, generation: pod.Generation, from: now, to: stored, allowRestart: p.AllowRestart}
-	return incident.Preview{
-		Summary: summary(r, bound, a.warnings(ctx, pod)),
+	warnings := a.warnings(ctx, pod)
+	var second change
+	if p.Template {
+		if second, err = a.planTemplate(ctx, target, r); err != nil {
+			return incident.Preview{}, err
+		}
+		warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.HasPrefix(w, lastsShort) })
+	}
+	preview := incident.Preview{
+		Summary: summary(r, bound, warnings) + second.summary,
 		Before:  now.String(),
 		After:   stored.String(),
 		Server: fmt.Sprintf("kubernetes server-side dry run: limits.cpu=%s requests.cpu=%s qosClass=%s",
@@ -108,7 +122,13 @@ func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with ma
 		},
 		Apply: r.encode(),
 		Adds:  map[string]float64{"cpu": float64(stored.limit-now.limit) / 1000},
-	}, nil
+	}
+	if p.Template {
+		preview.Apply = withTemplate(preview.Apply, second.encode()["change"])
+		preview.Timeout = stepTimeout(second.limit() + a.opts.Wait)
+		maps.Copy(preview.Preconditions, second.preconditions())
+	}
+	return preview, nil
 }
 
 // accept checks the dry run's answer. Admission may have lowered what was asked

@@ -31,8 +31,16 @@ func (a *ResizeCPU) Apply(ctx context.Context, target incident.Target, step inci
 	if r.namespace != target.Namespace || r.pod != target.Pod {
 		return incident.Execution{}, fmt.Errorf("the preview is of pod %s/%s and the target is %s", r.namespace, r.pod, target)
 	}
-	out := incident.Execution{Before: r.from.String(), After: r.to.String(), Result: "applied", State: r.encode()}
+	template := step.Preview.Apply["template"]
+	out := incident.Execution{Before: r.from.String(), After: r.to.String(), Result: "applied", State: withTemplate(r.encode(), template)}
 	pod, already, sent, err := a.set(ctx, r)
+	if errors.Is(err, errGone) && !sent && a.rolledAway(ctx, template) {
+		out.Result = "already applied"
+		if _, err := a.applyTemplate(ctx, target, template); err != nil { // it may still roll
+			return incident.Execution{}, err
+		}
+		return out, nil
+	}
 	if err != nil && sent {
 		return a.fail(ctx, r, out, err)
 	}
@@ -44,6 +52,13 @@ func (a *ResizeCPU) Apply(ctx context.Context, target incident.Target, step inci
 	}
 	if err := a.settle(ctx, r, pod); err != nil {
 		return a.fail(ctx, r, out, err)
+	}
+	if x, err := a.applyTemplate(ctx, target, template); err != nil {
+		if x.Result != "" || errors.Is(err, context.Canceled) {
+			return out, err // what stays is for Undo
+		}
+		// As text: somebody who changed the template has not changed the pod.
+		return a.fail(ctx, r, out, errors.New("changing the template: "+err.Error()))
 	}
 	a.tell(ctx, &out, r, corev1.EventTypeNormal, "Resize",
 		fmt.Sprintf("kmend raised the CPU of container %s in place from %s to %s", r.container, r.from, r.to))
@@ -71,10 +86,13 @@ func (a *ResizeCPU) fail(ctx context.Context, r resize, did incident.Execution, 
 
 // Undo puts the resources back, if they are still what Apply set, and waits for
 // the kubelet. A pod that is gone took them along: that is no error.
-func (a *ResizeCPU) Undo(ctx context.Context, _ incident.Target, _ incident.Step, did incident.Execution) (incident.Execution, error) {
+func (a *ResizeCPU) Undo(ctx context.Context, target incident.Target, step incident.Step, did incident.Execution) (incident.Execution, error) {
 	r, err := decode(did.State)
 	if err != nil {
 		return incident.Execution{}, fmt.Errorf("reading what was done: %w", err)
+	}
+	if err := a.undoTemplate(ctx, target, step, did.State["template"]); err != nil {
+		return incident.Execution{}, err
 	}
 	out := incident.Execution{Before: r.to.String(), After: r.from.String(), Result: "undone"}
 	pod, already, _, err := a.set(ctx, r.back())

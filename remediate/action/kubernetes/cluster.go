@@ -38,7 +38,7 @@ func Known() []action.Action { return (&cluster{opts: DefaultOptions()}).actions
 
 func (c *cluster) actions() []action.Action {
 	return []action.Action{
-		&ResizeCPU{c.client, c.opts},
+		&ResizeCPU{c.client, c.opts, c},
 		c.resizeMemory(),
 		&evictPod{c},
 		&drainNode{c},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,12 +68,9 @@ func (c *cluster) planMemory(ctx context.Context, target incident.Target, with m
 		return change{}, fmt.Errorf("nothing to raise: container %s of pod %s has a memory limit of %s, with.max is %s, and the node has %s for pods, %s of it not requested",
 			box.Name, ref(pod), bytesOf(now), p.Max, bytesOf(allocatable), bytesOf(free))
 	}
-	at := func(kind string, prefix ...string) path {
-		return append(slices.Clone(prefix), "spec", "containers", item(map[string]string{"name": box.Name}), "resources", kind, "memory")
-	}
-	e := edited(pods, o, to(o, bytesOf(wanted), at("limits")...))
+	e := edited(pods, o, to(o, bytesOf(wanted), resourcesAt(box.Name, "limits", "memory")...))
 	if guaranteed {
-		e.Fields = append(e.Fields, to(o, bytesOf(wanted), at("requests")...))
+		e.Fields = append(e.Fields, to(o, bytesOf(wanted), resourcesAt(box.Name, "requests", "memory")...))
 	}
 	e.Sub = "resize"
 	text := fmt.Sprintf("the memory limit of container %s in pod %s from %s to %s", box.Name, ref(pod), bytesOf(now), bytesOf(wanted))
@@ -86,13 +82,9 @@ func (c *cluster) planMemory(ctx context.Context, target incident.Target, with m
 		ch.summary += "; it lasts as long as this pod"
 		return ch, nil
 	}
-	owner, err := c.ownerOf(ctx, o)
+	template, owner, err := c.templateEdit(ctx, o, box.Name, "memory", bytesOf(wanted), guaranteed)
 	if err != nil {
 		return change{}, err
-	}
-	template := edited(apiOf(owner.GetKind()), owner, to(owner, bytesOf(wanted), at("limits", "spec", "template")...))
-	if guaranteed {
-		template.Fields = append(template.Fields, to(owner, bytesOf(wanted), at("requests", "spec", "template")...))
 	}
 	ch.Edits = append(ch.Edits, template)
 	ch.summary += ", and that of the template of " + template.String() + ", which begins a rollout" + managed(o, owner)

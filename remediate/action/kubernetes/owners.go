@@ -21,13 +21,16 @@ func (a *ResizeCPU) warnings(ctx context.Context, pod *corev1.Pod) []string {
 	w, metas := a.workload(ctx, pod)
 	var out []string
 	if w.name != "" {
-		out = append(out, fmt.Sprintf("lasts as long as this pod: the template of %s keeps the old limit", w))
+		out = append(out, fmt.Sprintf(lastsShort+": the template of %s keeps the old limit", w))
 	}
 	if by := managers(metas); len(by) > 0 {
 		out = append(out, "managed by "+strings.Join(by, ", ")+": change the limit there too")
 	}
 	return append(out, a.autoscalers(ctx, pod, w)...)
 }
+
+// lastsShort begins the warning that a change of the template takes away.
+const lastsShort = "lasts as long as this pod"
 
 // owner is the workload that a pod belongs to: "Deployment web".
 type owner struct{ kind, name string }

@@ -1,6 +1,7 @@
 package kubernetes_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -129,33 +130,67 @@ func TestRolloutThatDoesNotComeUp(t *testing.T) {
 	s.happened("Deployment", "PutBack", 1)
 }
 
-func TestMemoryOfTheTemplate(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.deployment("web", "app:1", 2)
-	target := s.podOf("web")
-	limit := func() string {
-		d, err := s.admin.AppsV1().Deployments(s.namespace).Get(t.Context(), "web", metav1.GetOptions{})
-		s.must(err)
-		return d.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().String()
+// The limit of the pod now, and that of the template, so that it lasts.
+func TestResizeOfTheTemplate(t *testing.T) {
+	for _, c := range []struct {
+		action, was, to string
+		with            map[string]any
+		limit           func(corev1.ResourceList) string
+	}{
+		{"kubernetes.resize_memory", "128Mi", "200Mi", map[string]any{"max": "200Mi", "template": true, "timeout": "30s"}, func(l corev1.ResourceList) string { return l.Memory().String() }},
+		{"kubernetes.resize_cpu", "200m", "350m", map[string]any{"max": "350m", "template": true}, func(l corev1.ResourceList) string { return l.Cpu().String() }},
+	} {
+		t.Run(c.action, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.deployment("web", "app:1", 2)
+			target := s.podOf("web")
+			limit := func() string {
+				d, err := s.admin.AppsV1().Deployments(s.namespace).Get(t.Context(), "web", metav1.GetOptions{})
+				s.must(err)
+				return c.limit(d.Spec.Template.Spec.Containers[0].Resources.Limits)
+			}
+			a := s.acting(s.as(""), c.action)
+			step := s.planned(a, target, c.with)
+			s.is("template after the preview", limit(), c.was)
+			if !strings.Contains(step.Preview.Summary, "which begins a rollout") || strings.Contains(step.Preview.Summary, "lasts as long") {
+				t.Errorf("the plan is %q", step.Preview.Summary)
+			}
+			done, err := a.Apply(t.Context(), target, step)
+			s.must(err)
+			s.is("result", done.Result, "applied")
+			s.is("template", limit(), c.to)
+			if s.exists(target.Pod) {
+				t.Error("Apply came back before the pods were replaced")
+			}
+			s.is("pod of the rollout", c.limit(s.world.get(s.podOf("web").Pod).Spec.Containers[0].Resources.Limits), c.to)
+			again, err := a.Apply(t.Context(), target, step) // its pod is gone
+			s.must(err)
+			s.is("result of a second Apply", again.Result, "already applied")
+			undone, err := a.Undo(t.Context(), target, step, again)
+			s.must(err)
+			s.is("result", undone.Result, "undone")
+			s.is("template after Undo", limit(), c.was)
+			s.without("patch deployments", a.Name(), s.podOf("web"), c.with)
+
+			target = s.podOf("web")
+			step = s.planned(a, target, c.with)
+			s.merge("apps/v1/deployments", "web", `{"spec":{"paused":true,"template":{"spec":{"containers":`+s.boxed("300Mi", "300m")+`}}}}`)
+			_, err = a.Apply(t.Context(), target, step)
+			s.refusal(err, "somebody changed it since")
+			s.refusal(err, "put back")
+			s.is("limit of the pod", c.limit(s.world.get(target.Pod).Spec.Containers[0].Resources.Limits), c.was)
+		})
 	}
-	a := s.acting(s.as(""), "kubernetes.resize_memory")
-	with := map[string]any{"max": "200Mi", "template": true, "timeout": "30s"}
-	step := s.planned(a, target, with)
-	s.is("template after the preview", limit(), "128Mi")
-	done, err := a.Apply(t.Context(), target, step)
+}
+
+// boxed are the containers of a template with other limits.
+func (s *stage) boxed(memory, cpu string) string {
+	c := box("app:1")
+	c.Resources.Limits = list(cpu, memory)
+	b, err := json.Marshal([]corev1.Container{c})
 	s.must(err)
-	s.is("result", done.Result, "applied")
-	s.is("template", limit(), "200Mi")
-	s.is("pod of the rollout", s.world.get(s.podOf("web").Pod).Spec.Containers[0].Resources.Limits.Memory().String(), "200Mi")
-	again, err := a.Apply(t.Context(), target, step) // its pod is gone
-	s.must(err)
-	s.is("result of a second Apply", again.Result, "already applied")
-	undone, err := a.Undo(t.Context(), target, step, again)
-	s.must(err)
-	s.is("result", undone.Result, "undone")
-	s.is("template after Undo", limit(), "128Mi")
-	s.without("patch deployments", a.Name(), s.podOf("web"), with)
+	return string(b)
 }
 
 // The kubelet says that it will never do it: the resize is put back at once.
@@ -242,12 +277,10 @@ func TestLeaveServiceAsksAgain(t *testing.T) {
 	target := s.podOf("web")
 	a := s.acting(cluster(t), "kubernetes.leave_service")
 	step := s.planned(a, target, nil)
+	s.merge("core/v1/pods", target.Pod, `{"metadata":{"annotations":{"controller.kubernetes.io/pod-deletion-cost":"100"}}}`) // the other one goes
 	s.merge("apps/v1/deployments", "web", `{"spec":{"replicas":1}}`)
 	s.eventually("one endpoint is left", func() bool { e := s.endpoints("web"); return e != "" && !strings.Contains(e, " ") })
 	_, err := a.Apply(t.Context(), target, step)
-	if s.exists(target.Pod) {
-		s.refusal(err, "would leave nobody to answer")
-	} else {
-		s.refusal(err, "it is gone")
-	}
+	s.refusal(err, "would leave nobody to answer")
+	s.is("endpoints", s.endpoints("web"), target.Pod)
 }
