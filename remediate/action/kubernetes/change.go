@@ -21,6 +21,7 @@ type change struct {
 	before  string
 	after   string
 	summary string
+	adds    map[string]float64 // see incident.Preview
 }
 
 // encode is the form of Preview.Apply and Execution.State.

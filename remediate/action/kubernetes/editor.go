@@ -64,7 +64,7 @@ func (a *editor) Preview(ctx context.Context, target incident.Target, with map[s
 func (c change) preview() incident.Preview {
 	p := incident.Preview{
 		Summary: c.summary, Before: c.before, After: c.after, Server: "kubernetes server-side dry run",
-		Preconditions: c.preconditions(), Apply: c.encode(),
+		Preconditions: c.preconditions(), Apply: c.encode(), Adds: c.adds,
 	}
 	if c.Wait > 0 {
 		p.Timeout = stepTimeout(c.limit())

@@ -76,6 +76,7 @@ func (c *cluster) planMemory(ctx context.Context, target incident.Target, with m
 	text := fmt.Sprintf("the memory limit of container %s in pod %s from %s to %s", box.Name, ref(pod), bytesOf(now), bytesOf(wanted))
 	ch := change{
 		Edits: []edit{e}, Did: "raised " + text, Wait: incident.Duration(wait), Notes: map[string]string{"container": box.Name},
+		adds:    map[string]float64{"memory": float64(wanted - now)},
 		summary: "raise " + text + " in place", before: "memory limit " + bytesOf(now), after: "memory limit " + bytesOf(wanted),
 	}
 	if !p.Template {

@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -134,11 +135,12 @@ func TestRolloutThatDoesNotComeUp(t *testing.T) {
 func TestResizeOfTheTemplate(t *testing.T) {
 	for _, c := range []struct {
 		action, was, to string
+		adds            string
 		with            map[string]any
 		limit           func(corev1.ResourceList) string
 	}{
-		{"kubernetes.resize_memory", "128Mi", "200Mi", map[string]any{"max": "200Mi", "template": true, "timeout": "30s"}, func(l corev1.ResourceList) string { return l.Memory().String() }},
-		{"kubernetes.resize_cpu", "200m", "350m", map[string]any{"max": "350m", "template": true}, func(l corev1.ResourceList) string { return l.Cpu().String() }},
+		{"kubernetes.resize_memory", "128Mi", "200Mi", fmt.Sprint(map[string]float64{"memory": 72 << 20}), map[string]any{"max": "200Mi", "template": true, "timeout": "30s"}, func(l corev1.ResourceList) string { return l.Memory().String() }},
+		{"kubernetes.resize_cpu", "200m", "350m", "map[cpu:0.15]", map[string]any{"max": "350m", "template": true}, func(l corev1.ResourceList) string { return l.Cpu().String() }},
 	} {
 		t.Run(c.action, func(t *testing.T) {
 			t.Parallel()
@@ -156,6 +158,7 @@ func TestResizeOfTheTemplate(t *testing.T) {
 			if !strings.Contains(step.Preview.Summary, "which begins a rollout") || strings.Contains(step.Preview.Summary, "lasts as long") {
 				t.Errorf("the plan is %q", step.Preview.Summary)
 			}
+			s.is("what the node gives", fmt.Sprint(step.Preview.Adds), c.adds)
 			done, err := a.Apply(t.Context(), target, step)
 			s.must(err)
 			s.is("result", done.Result, "applied")
