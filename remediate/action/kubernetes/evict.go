@@ -97,16 +97,26 @@ func (a *evictPod) Apply(ctx context.Context, target incident.Target, step incid
 		if err != nil && refused(err) {
 			return a.unfinished(did, sent, fmt.Errorf("evicting pod %s/%s: %w", namespace, name, err))
 		}
-		if err != nil {
-			last = err
+		if err != nil && (last == nil || ctx.Err() == nil) {
+			last = err // not that the time was over in the middle of a request
 		}
 		if end := sleep(ctx, poll); end != nil {
 			if last != nil {
 				end = fmt.Errorf("%w (the last answer: %w)", end, last)
 			}
+			sent = sent && !a.stands(ctx, namespace, name, uid)
 			return a.unfinished(did, sent, fmt.Errorf("evicting pod %s/%s: it is not gone after %s: %w", namespace, name, ch.limit(), end))
 		}
 	}
+}
+
+// stands reports whether the pod is there and not ending, when the time is over:
+// then an eviction without an answer was not accepted.
+func (a *evictPod) stands(ctx context.Context, namespace, name, uid string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.Request)
+	defer cancel()
+	state, err := a.stateOf(ctx, namespace, name, uid)
+	return err == nil && state == isThere
 }
 
 // refused reports whether the API server's no to an eviction is its last word: a

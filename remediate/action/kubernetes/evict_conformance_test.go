@@ -71,7 +71,7 @@ func TestEvict(t *testing.T) {
 
 	// A budget that stays full.
 	target = s.podOf("web")
-	step = s.planned(a, target, map[string]any{"timeout": "1s"})
+	step = s.planned(a, target, map[string]any{"timeout": "2s"})
 	s.budget("web")
 	x, err := a.Apply(t.Context(), target, step)
 	s.refusal(err, "disruption budget")
