@@ -170,6 +170,8 @@ func TestActions(t *testing.T) {
 
 func (s *stage) play(c scene) {
 	target := s.podOf("web")
+	// Of two pods the ReplicaSet stops the other one when it has one too many.
+	s.merge("core/v1/pods", target.Pod, `{"metadata":{"annotations":{"controller.kubernetes.io/pod-deletion-cost":"100"}}}`)
 	a := s.acting(s.as(""), c.action)
 	before := c.state(s, target)
 	step := s.planned(a, target, c.with)
