@@ -69,6 +69,12 @@ type Preview struct {
 	// Timeout is how long the step may take, set by actions that wait for long (a
 	// drain, a rollout, a Job); 0: no longer than any step.
 	Timeout Duration `json:"timeout,omitempty"`
+	// Irreversible: what this step does cannot be undone, though other steps with
+	// the same action can. The executor makes it the step's.
+	Irreversible bool `json:"irreversible,omitempty"`
+	// Once: the action can neither read whether it took effect nor be repeated
+	// without harm. After a crash in this step a person has to look.
+	Once bool `json:"once,omitempty"`
 }
 
 // Verify says how success is measured: the cause's share must fall.

@@ -76,6 +76,7 @@ func (e *Executor) Preview(ctx context.Context, plan incident.Plan) (incident.Pl
 			var p incident.Preview
 			if p, err = a.Preview(ctx, plan.Target, step.With); err == nil {
 				step.Preview = &p
+				step.Irreversible = step.Irreversible || p.Irreversible
 			}
 		}
 		e.metrics.count(step.Action, "preview", outcome("ok", err))

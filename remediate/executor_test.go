@@ -42,6 +42,25 @@ func (l *light) Undo(_ context.Context, _ incident.Target, _ incident.Step, done
 	return incident.Execution{Result: "undone"}, nil
 }
 
+// fuse says that it cannot be undone when it is asked what it would do.
+type fuse struct{ light }
+
+func (*fuse) Preview(context.Context, incident.Target, map[string]any) (incident.Preview, error) {
+	return incident.Preview{Irreversible: true}, nil
+}
+
+// An action may be undone in one step and not in another: its preview says so.
+func TestPreviewMakesAStepIrreversible(t *testing.T) {
+	e, err := remediate.New(&fuse{light{name: "fuse.blow", params: &struct{}{}}}, lamp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := e.Preview(t.Context(), incident.Plan{Steps: []incident.Step{{Action: "fuse.blow"}, {Action: "lamp.on"}}})
+	if err != nil || !plan.Steps[0].Irreversible || plan.Steps[1].Irreversible || !plan.Irreversible() {
+		t.Errorf("%+v, %v", plan.Steps, err)
+	}
+}
+
 type siren struct{ light }
 
 func (*siren) Irreversible() bool { return true }
