@@ -160,6 +160,11 @@ func (c child) stages() *stages {
 	}
 	d.preview = func(_ context.Context, p incident.Plan) (incident.Plan, error) {
 		c.gate("preview")
+		for i := range p.Steps {
+			if c.Once {
+				p.Steps[i].Preview = &incident.Preview{Once: true}
+			}
+		}
 		return p, nil
 	}
 	d.decide = func(inc incident.Incident, p incident.Plan) incident.Decision {

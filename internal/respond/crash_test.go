@@ -23,6 +23,7 @@ type child struct {
 	HangAt      string // reaches this point, says so, and goes no further
 	Worse       bool   // the verification fails
 	ApplyFails  bool
+	Once        bool // no step may be done twice
 	ActDeadline time.Duration
 }
 
@@ -174,6 +175,28 @@ func TestKilledAndThenAnError(t *testing.T) {
 			}
 			if got := effects(t, dir); !slices.Equal(got, seen) {
 				t.Errorf("the world has seen %q, want %q", got, seen)
+			}
+		})
+	}
+}
+
+// TestKilledInAStepThatMustNotBeDoneTwice: nobody asks the action again, before
+// or after it took effect, and a person is told to look.
+func TestKilledInAStepThatMustNotBeDoneTwice(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]incident.Outcome{
+		"before apply 0": incident.Interrupted, "after apply 0": incident.Interrupted, "after apply 1": incident.Interrupted, "after undo 1": incident.Failed,
+	} {
+		t.Run(strings.ReplaceAll(at, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			child{Dir: dir, HangAt: at, Worse: true, Once: true}.killedThere(t)
+			lines := worldLines(t, dir)
+			child{Dir: dir, Worse: true, Once: true}.toTheEnd(t)
+			inc := readIncident(t, dir)
+			checkTimeline(t, inc)
+			if got := worldLines(t, dir); inc.Outcome != want || !strings.Contains(inc.Reason, "must not be done twice") || !slices.Equal(got, lines) {
+				t.Errorf("outcome %s (%s), world %q, want %s and %q", inc.Outcome, inc.Reason, got, want, lines)
 			}
 		})
 	}

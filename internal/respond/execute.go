@@ -62,6 +62,10 @@ func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End
 	case outcome != "":
 		return r.stopMidway(ctx, p, outcome, fmt.Sprintf("step %d of %d: %s", i+1, len(p.Plan.Steps), why))
 	}
+	if again && once(p.Plan.Steps[i]) {
+		return end(incident.Interrupted, "kmend had stopped in step %d of %d (%s), which must not be done twice and may or may not have taken effect: look at the target",
+			i+1, len(p.Plan.Steps), stepSummary(p.Plan.Steps[i])), nil
+	}
 	e, err := r.act(ctx, p, i, again)
 	if err != nil {
 		return End{}, err
@@ -274,6 +278,9 @@ func fillTimes(e *incident.Execution, started time.Time) {
 }
 
 func key(what string, step int) string { return fmt.Sprintf("%s/%d", what, step) }
+
+// once reports whether neither the step nor its undoing may be done twice.
+func once(s incident.Step) bool { return s.Preview != nil && s.Preview.Once }
 
 func stepSummary(s incident.Step) string {
 	if s.Preview != nil && s.Preview.Summary != "" {

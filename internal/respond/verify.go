@@ -129,6 +129,10 @@ func (r *Responder) undoStep(ctx context.Context, p store.Progress, i int) (left
 	if _, failed := p.Keys[key("undo_failed", i)]; failed {
 		return fmt.Sprintf("step %d could not be undone, see the timeline", i+1), nil
 	}
+	if _, again := p.Keys[key("undo_intent", i)]; again && once(p.Plan.Steps[i]) {
+		left = fmt.Sprintf("kmend had stopped while undoing step %d, which must not be done twice: look at the target", i+1)
+		return left, r.record(ctx, p.ID, key("undo_failed", i), store.Change{Event: incident.Event{Kind: "undo_failed", Message: left}})
+	}
 	if err := r.record(ctx, p.ID, key("undo_intent", i), store.Change{Event: incident.Event{
 		Kind: "undo_intent", Message: fmt.Sprintf("undoing step %d of %d", i+1, len(p.Plan.Steps))}}); err != nil {
 		return "", err
