@@ -15,6 +15,7 @@ import (
 
 // value is a part of a step's `with` that is computed for each incident.
 type value struct {
+	path     []string // in `with`
 	template *expr.Template
 }
 
@@ -103,7 +104,7 @@ func (l *loader) steps(b *book, steps *document.Node) (errs document.Errors) {
 
 // with checks the parameters of a step against its action, and compiles the
 // expressions among them.
-func (l *loader) with(step *document.Node, name string) (map[string]value, document.Errors) {
+func (l *loader) with(step *document.Node, name string) ([]value, document.Errors) {
 	action, _ := step.At("action")
 	text, _ := action.Text()
 	schema, known := l.schemas.with[text]
@@ -117,27 +118,38 @@ func (l *loader) with(step *document.Node, name string) (map[string]value, docum
 		}
 		return nil, nil
 	}
-	errs := schema.written.Check(node, name)
-	values := map[string]value{}
+	values, errs := l.values(node, schema.written, name, nil)
+	return values, append(schema.written.Check(node, name), errs...)
+}
+
+// values compiles the expressions in a mapping and in the mappings in it.
+func (l *loader) values(node *document.Node, schema *document.Schema, name string, path []string) (values []value, errs document.Errors) {
 	node.Fields(func(field string, n *document.Node) {
-		n.Texts(func(text string, at *document.Node) {
-			if expr.HasExpr(text) {
-				errs = append(errs, at.Errorf("%s.%s: an expression may stand for a whole parameter only, not inside a list or a mapping", name, field))
-			}
-		})
+		path, name := append(slices.Clone(path), field), name+"."+field
 		text, ok := n.Text()
-		if !ok || !expr.HasExpr(text) {
+		switch {
+		case ok && expr.HasExpr(text):
+		case n.IsMapping():
+			v, e := l.values(n, schema, name, path)
+			values, errs = append(values, v...), append(errs, e...)
+			return
+		default:
+			n.Texts(func(text string, at *document.Node) {
+				if expr.HasExpr(text) {
+					errs = append(errs, at.Errorf("%s: an expression may not stand inside a list", name))
+				}
+			})
 			return
 		}
 		t, issues := l.env.Template(text)
 		for _, issue := range issues {
-			errs = append(errs, n.ErrorfInside(issue.Offset, "%s.%s: %s", name, field, issue.Message))
+			errs = append(errs, n.ErrorfInside(issue.Offset, "%s: %s", name, issue.Message))
 		}
 		if issues == nil {
-			if want := schema.written.TypeAt(field); !fits(t.Type(), want) {
-				errs = append(errs, n.Errorf("%s.%s: the expression is of type %s, want %s", name, field, t.Type(), want))
+			if want := schema.TypeAt(path...); !fits(t.Type(), want) {
+				errs = append(errs, n.Errorf("%s: the expression is of type %s, want %s", name, t.Type(), want))
 			}
-			values[field] = value{t}
+			values = append(values, value{path, t})
 		}
 	})
 	return values, errs

@@ -27,7 +27,7 @@ type book struct {
 	Runbook
 	verify incident.Verify
 	when   *expr.Expr // nil when the cause is enough
-	values []map[string]value
+	values [][]value  // of each step
 	doc    *document.Document
 }
 

@@ -73,7 +73,8 @@ func (s *Set) render(b book, facts map[string]any) (steps []incident.Step, reaso
 	}
 	for i, step := range b.Steps {
 		with := maps.Clone(step.With)
-		for field, v := range b.values[i] {
+		for _, v := range b.values[i] {
+			field := strings.Join(v.path, ".")
 			computed, err := v.template.Eval(facts)
 			if err != nil {
 				return nil, fmt.Sprintf("step %s, with.%s: %v", step.Name, field, err)
@@ -81,7 +82,7 @@ func (s *Set) render(b book, facts map[string]any) (steps []incident.Step, reaso
 			if f, ok := computed.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
 				return nil, fmt.Sprintf("step %s, with.%s: it is %v, which is not a finite number", step.Name, field, f)
 			}
-			with[field] = computed
+			with = put(with, v.path, computed)
 		}
 		schema := s.with[step.Action]
 		if err := schema.rendered.CheckValue(plain(with), "with"); err != nil {
@@ -90,6 +91,17 @@ func (s *Set) render(b book, facts map[string]any) (steps []incident.Step, reaso
 		steps = append(steps, incident.Step{Name: step.Name, Action: step.Action, With: with, Irreversible: schema.irreversible})
 	}
 	return steps, ""
+}
+
+// put is m with v at a path. What lies on the way is copied, since the runbook has it too.
+func put(m map[string]any, path []string, v any) map[string]any {
+	m = maps.Clone(m)
+	if len(path) > 1 {
+		below, _ := m[path[0]].(map[string]any)
+		v = put(below, path[1:], v)
+	}
+	m[path[0]] = v
+	return m
 }
 
 // plain is what a schema checks of no parameters: an empty mapping.

@@ -103,6 +103,9 @@ func (n *Node) Fields(f func(name string, value *Node)) {
 	}
 }
 
+// IsMapping reports whether the node has fields.
+func (n *Node) IsMapping() bool { return n.shape == mapping }
+
 // Texts calls f for each text in a list or a mapping, at any depth.
 func (n *Node) Texts(f func(text string, at *Node)) {
 	for _, item := range n.items {

@@ -92,20 +92,29 @@ func clone(v any) any {
 }
 
 // WithPlaceholders is the schema that also takes a "${...}" text in the place
-// of a scalar field, for values that are computed later.
+// of a scalar field, for values that are computed later. A field with the
+// keyword "x-written: same" takes none but those its own pattern lets through.
 func (s *Schema) WithPlaceholders() (*Schema, error) {
 	raw := s.Raw()
 	relax(raw)
 	return SchemaFrom(raw)
 }
 
-// relax takes placeholders in the fields of an object, not deeper.
+// relax takes placeholders in the fields of an object and of those in it, not in lists.
 func relax(s map[string]any) {
 	props, _ := s["properties"].(map[string]any)
 	for name, prop := range props {
-		if prop, ok := prop.(map[string]any); ok && prop["type"] != "object" && prop["type"] != "array" {
+		prop, ok := prop.(map[string]any)
+		switch {
+		case !ok || prop["type"] == "array" || prop["x-written"] == "same":
+		case prop["type"] == "object":
+			relax(prop)
+		default:
 			props[name] = orPlaceholder(prop)
 		}
+	}
+	if any, ok := s["additionalProperties"].(map[string]any); ok {
+		relax(any)
 	}
 }
 
@@ -139,6 +148,9 @@ func (s *Schema) sub(path []string) map[string]any {
 		}
 		if next == nil {
 			next, _ = at["items"].(map[string]any)
+		}
+		if next == nil {
+			next, _ = at["additionalProperties"].(map[string]any)
 		}
 		if next == nil {
 			return nil

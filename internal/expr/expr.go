@@ -62,6 +62,7 @@ func NewEnv(extra ...Variable) (*Env, error) {
 		ext.NativeTypes(ext.ParseStructTag("json"), reflect.TypeFor[incident.Incident]()),
 		ext.Strings(), cel.CrossTypeNumericComparisons(true),
 		cel.ParserExpressionSizeLimit(maxLength),
+		jsonFunction(), urlpartFunction(),
 	}
 	e := &Env{}
 	for _, v := range vars {
