@@ -8,10 +8,9 @@ import (
 	"io"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/app"
 	"github.com/kmend/kmend/internal/document"
 	"github.com/kmend/kmend/policies"
-	"github.com/kmend/kmend/remediate/action/cgroup"
-	"github.com/kmend/kmend/remediate/action/kubernetes"
 	"github.com/kmend/kmend/runbooks"
 )
 
@@ -42,7 +41,11 @@ type runbookLintCmd struct{ lintFlags }
 // Run checks the runbooks.
 func (c *runbookLintCmd) Run(_ context.Context, out *output) error {
 	return c.lint(out.Stdout, "runbook", func(paths []string) (interface{ Len() int }, error) {
-		return runbooks.Load(paths, actionSpecs())
+		specs, err := app.ActionSpecs()
+		if err != nil {
+			return nil, err
+		}
+		return runbooks.Load(paths, specs)
 	})
 }
 
@@ -59,7 +62,13 @@ type runbookSchemaCmd struct{}
 
 // Run prints the schema.
 func (*runbookSchemaCmd) Run(_ context.Context, out *output) error {
-	return printSchema(out.Stdout, func() ([]byte, error) { return runbooks.Schema(actionSpecs()) })
+	return printSchema(out.Stdout, func() ([]byte, error) {
+		specs, err := app.ActionSpecs()
+		if err != nil {
+			return nil, err
+		}
+		return runbooks.Schema(specs)
+	})
 }
 
 type policySchemaCmd struct{}
@@ -181,14 +190,4 @@ func count(n int, noun string) string {
 		noun = "policie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-// actionSpecs are the actions that runbooks may name: what internal/app registers.
-func actionSpecs() []runbooks.ActionSpec {
-	specs := []runbooks.ActionSpec{{Name: cgroup.Name, Params: &cgroup.Params{}}}
-	for _, a := range kubernetes.Known() {
-		i, ok := a.(interface{ Irreversible() bool })
-		specs = append(specs, runbooks.ActionSpec{Name: a.Name(), Params: a.Params(), Irreversible: ok && i.Irreversible()})
-	}
-	return specs
 }

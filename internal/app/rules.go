@@ -16,30 +16,70 @@ import (
 	"github.com/kmend/kmend/remediate"
 	"github.com/kmend/kmend/remediate/action"
 	"github.com/kmend/kmend/remediate/action/cgroup"
+	"github.com/kmend/kmend/remediate/action/http"
 	"github.com/kmend/kmend/remediate/action/kubernetes"
+	"github.com/kmend/kmend/remediate/action/redis"
 	"github.com/kmend/kmend/runbooks"
 )
 
-// executor has every action, those that this configuration cannot carry out
-// among them: a runbook that names one is right, and its plan says what is missing.
-func (a *App) executor(node string, cluster client.Interface, dyn dynamic.Interface) (*remediate.Executor, error) {
+// ActionSpecs are the actions that runbooks may name.
+func ActionSpecs() ([]runbooks.ActionSpec, error) {
+	all, err := actions("any", nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	e, err := remediate.New(all...)
+	if err != nil {
+		return nil, fmt.Errorf("registering actions: %w", err)
+	}
+	return known(e.Specs()), nil
+}
+
+// known are the actions of an executor as package runbooks has them.
+func known(specs []remediate.Spec) []runbooks.ActionSpec {
+	out := make([]runbooks.ActionSpec, len(specs))
+	for i, s := range specs {
+		out[i] = runbooks.ActionSpec(s)
+	}
+	return out
+}
+
+// actions are all there are, those that this configuration cannot carry out among
+// them: a runbook that names one is right, and its plan says what is missing.
+func actions(node string, cluster client.Interface, dyn dynamic.Interface) ([]action.Action, error) {
 	quota, err := cgroup.NewSetCPUQuota(cgroup.Options{Node: node})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the cgroup action: %w", err)
 	}
-	actions := []action.Action{quota}
-	if cluster == nil {
-		for _, known := range kubernetes.Known() {
-			actions = append(actions, absent{known, "the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml"})
-		}
-	} else {
-		there, err := kubernetes.Actions(cluster, dyn, kubernetes.DefaultOptions())
-		if err != nil {
-			return nil, fmt.Errorf("preparing the kubernetes actions: %w", err)
-		}
-		actions = append(actions, there...)
+	sentinel, err := redis.NewSentinelFailover(redis.DefaultOptions())
+	if err != nil {
+		return nil, fmt.Errorf("preparing the redis actions: %w", err)
 	}
-	e, err := remediate.New(actions...)
+	shard, err := redis.NewClusterFailover(redis.DefaultOptions())
+	if err != nil {
+		return nil, fmt.Errorf("preparing the redis actions: %w", err)
+	}
+	all := []action.Action{quota, sentinel, shard, http.NewRequest()}
+	if cluster == nil {
+		for _, a := range kubernetes.Known() {
+			all = append(all, absent{a, "the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml"})
+		}
+		return all, nil
+	}
+	there, err := kubernetes.Actions(cluster, dyn, kubernetes.DefaultOptions())
+	if err != nil {
+		return nil, fmt.Errorf("preparing the kubernetes actions: %w", err)
+	}
+	return append(all, there...), nil
+}
+
+// executor has every action.
+func (a *App) executor(node string, cluster client.Interface, dyn dynamic.Interface) (*remediate.Executor, error) {
+	all, err := actions(node, cluster, dyn)
+	if err != nil {
+		return nil, err
+	}
+	e, err := remediate.New(all...)
 	if err != nil {
 		return nil, fmt.Errorf("registering actions: %w", err)
 	}
@@ -48,14 +88,10 @@ func (a *App) executor(node string, cluster client.Interface, dyn dynamic.Interf
 
 // planner loads the runbooks.
 func (a *App) planner(specs []remediate.Spec) (*runbooks.Set, error) {
-	known := make([]runbooks.ActionSpec, len(specs))
-	for i, s := range specs {
-		known[i] = runbooks.ActionSpec(s)
-	}
 	if len(a.config.Runbooks) == 0 {
-		return runbooks.Builtin(known)
+		return runbooks.Builtin(known(specs))
 	}
-	return runbooks.Load(a.config.Runbooks, known)
+	return runbooks.Load(a.config.Runbooks, known(specs))
 }
 
 // policies loads the policies.
