@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -38,7 +39,7 @@ func StartCluster(t testing.TB, config ...string) []*Server {
 			n.Until(what, func() error {
 				info, err := n.Client.ClusterInfo(t.Context()).Result()
 				if got := fields(info)[field]; got != want {
-					return fmt.Errorf("%s is %q at %s, %v", field, got, n.Addr, err)
+					return errors.Join(fmt.Errorf("%s is %q at %s", field, got, n.Addr), err)
 				}
 				return nil
 			})
@@ -56,7 +57,7 @@ func StartCluster(t testing.TB, config ...string) []*Server {
 		n.Until("it knows the replicas", func() error {
 			text, err := n.Client.ClusterNodes(t.Context()).Result()
 			if strings.Count(text, "slave") != 3 || strings.Count(text, " connected") != 6 {
-				return fmt.Errorf("%s %v", text, err)
+				return errors.Join(errors.New(text), err)
 			}
 			return nil
 		})

@@ -171,7 +171,7 @@ func TestAnswersThatAreErrors(t *testing.T) {
 		{"broken", say(500, secret), "", nil, "was answered with 500 Internal Server Error: ***; it may have taken effect", true},
 		{"other", say(200, ""), "", []int{202}, "was answered with 200 OK", true},
 		{"huge", say(500, strings.Repeat("z", 10<<20)), "", nil, strings.Repeat("z", 100) + "...", true},
-		{"redirect", http.RedirectHandler(elsewhere.URL, 307).ServeHTTP, "", nil, "redirects are not followed", true},
+		{"redirect", http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, "", nil, "redirects are not followed", true},
 		{"closed", nil, closed.URL, nil, "connection refused", false},
 		{"hang", nil, hang.URL + "?token=t", nil, "no answer within 1s; it was sent, and may have taken effect", true},
 	} {
