@@ -1,0 +1,127 @@
+package slack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/slack-go/slack"
+
+	"github.com/kmend/kmend/internal/secret"
+)
+
+// callTimeout bounds one call of Slack's API.
+const callTimeout = 10 * time.Second
+
+// Client calls Slack's Web API as the app's bot. The token is read anew for each
+// call, so a rotated one counts at once.
+type Client struct {
+	token *secret.File
+	url   string
+	http  *http.Client
+
+	mu      sync.Mutex
+	members map[string]members
+}
+
+// members are who was in a group, and until when that counts.
+type members struct {
+	users []string
+	until time.Time
+}
+
+// membersFor is how long a group's members count without asking again: who was
+// taken out of it may approve for as long.
+const membersFor = 30 * time.Second
+
+// NewClient makes the client for the bot token in a file; url is that of the
+// API, with a slash at its end.
+func NewClient(tokenFile, url string) (*Client, error) {
+	f, err := secret.Open(tokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("opening Slack's bot token: %w", err)
+	}
+	return &Client{token: f, url: url, http: &http.Client{Timeout: callTimeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}, members: map[string]members{}}, nil
+}
+
+// Close gives back idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+func (c *Client) api() (*slack.Client, error) {
+	token, err := c.token.Value()
+	if err != nil {
+		return nil, err
+	}
+	return slack.New(token, slack.OptionAPIURL(c.url), slack.OptionHTTPClient(c.http)), nil
+}
+
+// Members are the users of a group. What Slack does not answer is an error, also
+// where it answered a minute ago.
+func (c *Client) Members(ctx context.Context, group string) ([]string, error) {
+	c.mu.Lock()
+	known, ok := c.members[group]
+	c.mu.Unlock()
+	if ok && time.Now().Before(known.until) {
+		return known.users, nil
+	}
+	api, err := c.api()
+	if err != nil {
+		return nil, err
+	}
+	users, err := api.GetUserGroupMembersContext(ctx, group)
+	if err != nil {
+		return nil, fmt.Errorf("asking Slack who is in group %s: %w", group, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.members[group] = members{users, time.Now().Add(membersFor)}
+	return users, nil
+}
+
+// Post sends a message to a channel; the answer names it there.
+func (c *Client) Post(ctx context.Context, channel string, m Message) (id, ts string, err error) {
+	api, err := c.api()
+	if err != nil {
+		return "", "", err
+	}
+	id, ts, err = api.PostMessageContext(ctx, channel, options(m)...)
+	if err != nil {
+		return "", "", fmt.Errorf("posting to Slack: %w", err)
+	}
+	return id, ts, nil
+}
+
+// Edit replaces what a message says.
+func (c *Client) Edit(ctx context.Context, channel, ts string, m Message) error {
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	if _, _, _, err = api.UpdateMessageContext(ctx, channel, ts, options(m)...); err != nil {
+		return fmt.Errorf("editing a message in Slack: %w", err)
+	}
+	return nil
+}
+
+// options keep Slack from making links, mentions and previews of anything.
+func options(m Message) []slack.MsgOption {
+	return []slack.MsgOption{
+		slack.MsgOptionText(m.Text, false), slack.MsgOptionBlocks(m.Blocks...), slack.MsgOptionParse(false),
+		slack.MsgOptionLinkNames(false), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(),
+	}
+}
+
+// gone reports whether a message cannot be edited because it is not there.
+func gone(err error) bool {
+	e, ok := errors.AsType[slack.SlackErrorResponse](err)
+	return ok && (e.Err == "message_not_found" || e.Err == "cant_update_message")
+}
+
+// refusedBlocks reports whether Slack does not like how a message is built.
+func refusedBlocks(err error) bool {
+	e, ok := errors.AsType[slack.SlackErrorResponse](err)
+	return ok && (e.Err == "invalid_blocks" || e.Err == "invalid_blocks_format" || e.Err == "msg_too_long" || e.Err == "msg_blocks_too_long")
+}

@@ -1,0 +1,191 @@
+package slack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/slack-go/slack"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// Incidents is where the poster reads.
+type Incidents interface {
+	Get(ctx context.Context, id string) (incident.Incident, error)
+}
+
+// Posted is the message about an incident, as it is kept.
+type Posted struct {
+	Incident string
+	Channel  string
+	TS       string // empty until it was posted
+	Shown    string // digest of what it says
+	Final    bool
+}
+
+// Ledger keeps what was posted over a restart.
+type Ledger interface {
+	Message(ctx context.Context, id string) (Posted, error)
+	KeepMessage(ctx context.Context, p Posted) error
+}
+
+// Options of a Poster. Start from DefaultOptions.
+type Options struct {
+	Client    *Client
+	Incidents Incidents
+	Ledger    Ledger
+	Channel   string // id or name
+	Buttons   bool   // clicks reach kmend
+	Logger    *slog.Logger
+	Metrics   *Metrics
+	// Interval is the least time between two messages or edits: Slack takes about
+	// one a second in a channel.
+	Interval time.Duration
+	// Retry is how long a message waits that Slack did not take, the first time;
+	// twice as long each time after, up to a minute.
+	Retry time.Duration
+}
+
+// DefaultOptions is everything but the parts.
+func DefaultOptions() Options {
+	return Options{Logger: slog.New(slog.DiscardHandler), Interval: 1200 * time.Millisecond, Retry: 2 * time.Second}
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Client == nil, o.Incidents == nil, o.Ledger == nil, o.Logger == nil, o.Metrics == nil:
+		return errors.New("options Client, Incidents, Ledger, Logger and Metrics must be set")
+	case o.Channel == "":
+		return errors.New("option Channel is empty; name the channel that is told")
+	case o.Interval < 0 || o.Retry <= 0:
+		return fmt.Errorf("option Interval is %s and Retry %s; want 0 or more, and more than 0", o.Interval, o.Retry)
+	}
+	return nil
+}
+
+// Poster keeps one message for each incident up to date. It never holds up who
+// tells it of a change, and what Slack does not take is tried again.
+type Poster struct {
+	Options
+	queue queue
+}
+
+// NewPoster makes a Poster; Run makes it work.
+func NewPoster(o Options) (*Poster, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("slack poster: %w", err)
+	}
+	return &Poster{Options: o, queue: newQueue()}, nil
+}
+
+// Changed says that an incident has changed. It returns at once; several changes
+// before its turn comes are one edit. Urgent ones come first: a person is asked.
+func (p *Poster) Changed(id string, urgent bool) { p.queue.add(id, urgent) }
+
+// Run posts and edits until ctx ends.
+func (p *Poster) Run(ctx context.Context) {
+	for {
+		j, ok := p.queue.next(ctx)
+		if !ok {
+			return
+		}
+		did, err := p.show(ctx, j.id)
+		pause := p.Interval
+		limited, isLimit := errors.AsType[*slack.RateLimitedError](err)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case isLimit:
+			p.Metrics.count("limited")
+			pause = max(pause, limited.RetryAfter)
+			p.queue.again(j, 0)
+		case err != nil:
+			p.Metrics.count("failed")
+			wait := min(p.Retry<<min(j.failures, 10), time.Minute)
+			p.Logger.Warn("message waits for Slack", "incident", j.id, "again", wait.String(), "error", err)
+			p.queue.again(j, wait)
+		case !did:
+			continue // nothing was sent
+		}
+		if !sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+// show brings one message up to date; did says that Slack was asked.
+func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
+	inc, err := p.Incidents.Get(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	m, ok := Render(inc, p.Buttons)
+	if !ok {
+		return false, nil
+	}
+	was, err := p.Ledger.Message(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	now := Posted{Incident: id, Channel: was.Channel, TS: was.TS, Final: m.Final}
+	if now.Shown, err = digest(m); err != nil {
+		return false, err
+	}
+	if was.TS != "" && was.Shown == now.Shown {
+		return false, nil
+	}
+	err = p.send(ctx, &now, m)
+	if refusedBlocks(err) {
+		// A person has to hear of it all the same: the incident's id says where the rest is.
+		p.Logger.Error("Slack refuses the form of a message; it is sent as text", "incident", id, "error", err)
+		bare := cut(m.Text, maxHeader) + ", incident " + id
+		err = p.send(ctx, &now, Message{Text: bare, Blocks: []slack.Block{section(slack.PlainTextType, []string{bare})}})
+	}
+	if err != nil {
+		return true, err
+	}
+	return true, p.Ledger.KeepMessage(ctx, now)
+}
+
+// send edits the message, or posts it where there is none.
+func (p *Poster) send(ctx context.Context, to *Posted, m Message) (err error) {
+	if to.TS != "" {
+		if err = p.Client.Edit(ctx, to.Channel, to.TS, m); err == nil {
+			p.Metrics.count("edited")
+		}
+		if !gone(err) {
+			return err
+		}
+	}
+	if to.Channel, to.TS, err = p.Client.Post(ctx, p.Channel, m); err == nil {
+		p.Metrics.count("posted")
+	}
+	return err
+}
+
+func digest(m Message) (string, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return "", fmt.Errorf("encoding a message: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// sleep reports whether it slept for d; ctx ended otherwise.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
