@@ -16,10 +16,13 @@ type Incident struct {
 	ReceivedAt time.Time `json:"receivedAt"` // first delivery committed
 	ClosedAt   time.Time `json:"closedAt,omitzero"`
 
-	Diagnosis    *Diagnosis    `json:"diagnosis,omitempty"`
-	Plan         *Plan         `json:"plan,omitempty"`
-	Decisions    []Decision    `json:"decisions,omitempty"`
-	Approval     *Approval     `json:"approval,omitempty"`
+	Diagnosis *Diagnosis `json:"diagnosis,omitempty"`
+	Plan      *Plan      `json:"plan,omitempty"`
+	Decisions []Decision `json:"decisions,omitempty"`
+	// Approval is the answer that decided: the last yes that was needed, or a no.
+	Approval *Approval `json:"approval,omitempty"`
+	// Approvals are all answers, those among them that did not decide yet.
+	Approvals    []Approval    `json:"approvals,omitempty"`
 	Executions   []Execution   `json:"executions,omitempty"`
 	Verification *Verification `json:"verification,omitempty"`
 	Timeline     []Event       `json:"timeline"`

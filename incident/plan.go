@@ -118,6 +118,8 @@ type Decision struct {
 	Answers []Answer `json:"answers,omitempty"`
 	// Scope is what the plan counts against when limits are checked.
 	Scope Scope `json:"scope,omitzero"`
+	// Approval says who may answer require_approval; nil: any approver, one is enough.
+	Approval *Approvers `json:"approval,omitempty"`
 }
 
 // Answer is what one guard or rule said about a plan. The strictest one decides.
@@ -156,15 +158,6 @@ func (s Scope) Of(kind string) string {
 		return s.Zone
 	}
 	return s.Cluster
-}
-
-// Approval is a person's answer to require_approval.
-type Approval struct {
-	Incident string    `json:"incident"`
-	Plan     string    `json:"plan"` // Plan.Digest that was shown
-	Approve  bool      `json:"approve"`
-	By       string    `json:"by"`
-	At       time.Time `json:"at"`
 }
 
 // Execution is the account of one step that was applied.

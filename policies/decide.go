@@ -42,8 +42,11 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 	q := question{inc: inc, plan: plan, finding: finding, facts: facts, now: s.now(), values: expr.Facts(inc, finding, plan.Target), cost: &expr.Budget{Left: costLimit}}
 	q.values["plan"], q.values["now"] = plan, q.now
 	var leave []incident.Answer
+	var approvers *incident.Approvers
 	for _, p := range s.policies {
-		for _, a := range p.asked(q) {
+		answers := p.asked(q)
+		approvers = asking(approvers, p, answers)
+		for _, a := range answers {
 			d.Answers = append(d.Answers, a.Answer)
 			d.DryRun = d.DryRun || a.DryRun
 			if a.leave {
@@ -66,6 +69,9 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 	}
 	if inc.Diagnosis.Window.Recorded {
 		ask("the fault is over: only the recorder saw it")
+	}
+	if d.Effect == incident.RequireApproval {
+		d.Approval = approvers
 	}
 	return d
 }

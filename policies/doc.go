@@ -16,9 +16,10 @@ type Policy struct {
 	// DryRun is true when the file does not say.
 	DryRun *bool `json:"dryRun,omitempty" jsonschema:"default=true" jsonschema_description:"Plans that a rule of this policy matches are shown and not carried out. Default true."`
 	// MaxAge is DefaultMaxAge when the file does not say.
-	MaxAge *incident.Duration `json:"maxEvidenceAge,omitempty" jsonschema_description:"Deny when the measurement is older than this: 1s to 24h. Of several policies the shortest counts. Default 30m."`
-	Rules  []Rule             `json:"rules,omitempty" jsonschema:"minItems=1,maxItems=200" jsonschema_description:"All rules of all policies are asked; deny wins over require_approval, which wins over allow."`
-	Guards *Guards            `json:"guards,omitempty" jsonschema_description:"Limits that no rule can loosen."`
+	MaxAge   *incident.Duration `json:"maxEvidenceAge,omitempty" jsonschema_description:"Deny when the measurement is older than this: 1s to 24h. Of several policies the shortest counts. Default 30m."`
+	Rules    []Rule             `json:"rules,omitempty" jsonschema:"minItems=1,maxItems=200" jsonschema_description:"All rules of all policies are asked; deny wins over require_approval, which wins over allow."`
+	Guards   *Guards            `json:"guards,omitempty" jsonschema_description:"Limits that no rule can loosen."`
+	Approval *Approval          `json:"approval,omitempty" jsonschema_description:"Who may answer where a rule asks for approval. Without it every approver of kmend.yaml, and one is enough."`
 }
 
 // Metadata names a document.

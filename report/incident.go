@@ -136,12 +136,15 @@ func (p *page) plan(inc incident.Incident) {
 		p.step(i+1, step)
 	}
 	p.decisions(inc)
-	if a := inc.Approval; a != nil {
-		answer := in(red, "denied")
+	for i, a := range inc.Approvals {
+		answer, label := in(red, "denied"), ""
 		if a.Approve {
 			answer = in(green, "approved")
 		}
-		p.field("Approval", 2, answer, plain(" by "+a.By), dim(" at "+stamp(a.At)))
+		if i == 0 {
+			label = "Approval"
+		}
+		p.field(label, 2, answer, plain(" by "+a.By), dim(" at "+stamp(a.At)))
 	}
 	for i, e := range inc.Executions {
 		label := ""

@@ -56,7 +56,8 @@ const (
 func (a api) routes(r chi.Router) {
 	r.With(a.doors.readers).Get("/incidents", a.list)
 	r.With(a.doors.readers).Get("/incidents/{id}", a.get)
-	r.Post("/incidents/{id}/approve", a.approve)
+	r.Post("/incidents/{id}/approval", a.approve)
+	r.Post("/incidents/{id}/approve", a.approve) // what it was called first
 }
 
 func (a api) list(w http.ResponseWriter, r *http.Request) {
@@ -128,8 +129,8 @@ type answer struct {
 }
 
 func (a api) approve(w http.ResponseWriter, r *http.Request) {
-	by := a.doors.who(r)
-	if by == "" {
+	who := a.doors.who(r)
+	if who.name == "" {
 		a.doors.notApprover(w, r)
 		return
 	}
@@ -138,12 +139,13 @@ func (a api) approve(w http.ResponseWriter, r *http.Request) {
 		fail(w, status, err.Error())
 		return
 	}
-	approval := incident.Approval{Incident: chi.URLParam(r, "id"), Plan: body.Plan, Approve: *body.Approve, By: by, At: time.Now().UTC()}
+	approval := incident.Approval{Incident: chi.URLParam(r, "id"), Plan: body.Plan, Approve: *body.Approve, By: who.name, At: time.Now().UTC(),
+		Name: who.name, SlackUser: who.slackUser}
 	if err := a.answers.Approve(r.Context(), approval); err != nil {
 		a.trouble(w, r, err)
 		return
 	}
-	a.log.Info("plan answered", "incident", approval.Incident, "by", by, "approve", approval.Approve)
+	a.log.Info("plan answered", "incident", approval.Incident, "by", who.name, "approve", approval.Approve)
 	reply(w, http.StatusOK, approval)
 }
 
@@ -180,6 +182,8 @@ func (a api) trouble(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		fail(w, http.StatusNotFound, fmt.Sprintf("no incident %q", chi.URLParam(r, "id")))
+	case errors.Is(err, store.ErrNotApprover):
+		fail(w, http.StatusForbidden, err.Error())
 	case store.Refused(err):
 		fail(w, http.StatusConflict, err.Error())
 	default:

@@ -54,7 +54,7 @@ func counter(t *testing.T, reader bool, approve answers) (*httptest.Server, *sto
 		}
 		return path
 	}
-	c := Config{Approvers: []Approver{{"ada", file("ada", "ada!")}, {"bob", file("bob", "bob!")}}}
+	c := Config{Approvers: []Approver{{Name: "ada", TokenFile: file("ada", "ada!"), SlackUser: "U1"}, {Name: "bob", TokenFile: file("bob", "bob!")}}}
 	if reader {
 		c.API.TokenFile = file("read", "read")
 	}

@@ -36,6 +36,7 @@ type App struct {
 	checks    []check
 	responder *respond.Responder
 	recorder  *recorder.Recorder // of the local agent; nil: nothing is recorded
+	slack     *slackApp          // nil: not configured
 	local     *agent.Agent       // of this node; nil: it is not measured
 	started   atomic.Bool
 	listener  net.Listener
@@ -110,7 +111,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if asking := set.Asking(); len(asking) > 0 && len(a.config.Approvers) == 0 {
+	if asking := set.Asking(); len(asking) > 0 && len(a.config.Approvers) == 0 && (a.config.Slack == nil || !set.AskingInSlack()) {
 		a.log.Warn("policies ask for approval and nobody may approve, so plans will expire; set approvers", "rules", asking)
 	}
 	o := respond.DefaultOptions()
@@ -119,8 +120,19 @@ func (a *App) wire(ctx context.Context) error {
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
 	o.MaxEvidenceAge = set.MaxEvidenceAge()
 	o.MeasureTimeout = a.config.measureTimeout()
+	if a.config.Slack != nil {
+		if a.slack, err = newSlack(*a.config.Slack, db, a.registry, a.log); err != nil {
+			return err
+		}
+		o.Groups, o.Watcher = a.slack.client, a.slack.poster
+	}
 	if a.responder, err = respond.New(o); err != nil {
 		return err
+	}
+	if a.slack != nil {
+		if err = a.slack.listen(a.responder, a.config.Approvers, a.registry); err != nil {
+			return err
+		}
 	}
 	h, err := a.router(a.responder, db, guard)
 	if err != nil {
@@ -148,6 +160,9 @@ func (a *App) Run(ctx context.Context) error {
 		go func() { defer close(answered); a.answer(ctx) }()
 		a.stops.add("agent socket", func(context.Context) error { cancel(); <-answered; return nil })
 	}
+	if a.slack != nil {
+		a.background(ctx, "Slack", a.slack.run)
+	}
 	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
 	err := a.responder.Start(ctx)
 	a.stops.add("responder", a.responder.Stop)
@@ -166,6 +181,14 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.started.Store(false)
 	return errors.Join(err, a.stops.run(stopping))
+}
+
+// background runs f until a's clean-ups stop it.
+func (a *App) background(ctx context.Context, name string, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() { defer close(ended); f(ctx) }()
+	a.stops.add(name, func(context.Context) error { cancel(); <-ended; return nil })
 }
 
 // Stop closes an App that New made and Run never ran.

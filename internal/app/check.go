@@ -69,6 +69,7 @@ func (c Config) problems() []problem {
 	var k checker
 	c.checkDoors(&k)
 	c.checkApprovers(&k)
+	c.checkSlack(&k)
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	k.duration("approvalExpiry", c.ApprovalExpiry, time.Second, 24*time.Hour)
@@ -269,6 +270,9 @@ func (c Config) exposed() []string {
 	}
 	for _, a := range c.Approvers {
 		files = append(files, a.TokenFile)
+	}
+	if s := c.Slack; s != nil {
+		files = append(files, s.BotTokenFile, s.SigningSecretFile, s.AppTokenFile)
 	}
 	return slices.DeleteFunc(files, func(path string) bool {
 		if path == "" {

@@ -25,6 +25,7 @@ type Config struct {
 	Webhook        Webhook           `json:"webhook,omitempty"`
 	API            API               `json:"api,omitempty"`
 	Approvers      []Approver        `json:"approvers,omitempty" jsonschema:"maxItems=1000"`
+	Slack          *Slack            `json:"slack,omitempty"`
 	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
 
 	Diagnose   Diagnose   `json:"diagnose,omitempty"`
@@ -59,6 +60,7 @@ type API struct {
 type Approver struct {
 	Name      string `json:"name" jsonschema:"minLength=1,maxLength=100"`
 	TokenFile string `json:"tokenFile" jsonschema:"minLength=1"`
+	SlackUser string `json:"slackUser,omitempty" jsonschema_description:"The Slack user who is the same person."`
 }
 
 // Diagnose configures what is measured.
@@ -210,6 +212,9 @@ func (c *Config) resolve(dir string) {
 	}
 	for i := range c.Approvers {
 		paths = append(paths, &c.Approvers[i].TokenFile)
+	}
+	if c.Slack != nil {
+		paths = append(paths, c.Slack.resolve()...)
 	}
 	for _, list := range [][]string{c.Runbooks, c.Policies} {
 		for i := range list {

@@ -18,6 +18,8 @@ type doors struct {
 type approver struct {
 	name  string
 	token *secret.File
+	// slackUser is who the same person is in Slack; may be empty.
+	slackUser string
 }
 
 func newDoors(c Config, log *slog.Logger) (doors, error) {
@@ -33,22 +35,22 @@ func newDoors(c Config, log *slog.Logger) (doors, error) {
 		if err != nil {
 			return doors{}, fmt.Errorf("opening the token of approver %s: %w", a.Name, err)
 		}
-		d.approvers = append(d.approvers, approver{a.Name, f})
+		d.approvers = append(d.approvers, approver{a.Name, f, a.SlackUser})
 	}
 	return d, nil
 }
 
-// who is the approver whose token the request carries, "" when it is nobody's.
-// All are compared, so that the time says nothing. A token file that cannot be
-// read opens nothing.
-func (d doors) who(r *http.Request) (name string) {
+// who is the approver whose token the request carries, without a name when it is
+// nobody's. All are compared, so that the time says nothing. A token file that
+// cannot be read opens nothing.
+func (d doors) who(r *http.Request) (who approver) {
 	given := secret.Bearer(r)
 	for _, a := range d.approvers {
 		if d.matches(a.token, given) {
-			name = a.name
+			who = a
 		}
 	}
-	return name
+	return who
 }
 
 func (d doors) matches(f *secret.File, given string) bool {
@@ -61,7 +63,7 @@ func (d doors) matches(f *secret.File, given string) bool {
 
 // mayRead reports whether the request carries the reader's or an approver's token.
 func (d doors) mayRead(r *http.Request) bool {
-	if d.who(r) != "" {
+	if d.who(r).name != "" {
 		return true
 	}
 	if d.reader == nil {

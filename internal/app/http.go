@@ -43,6 +43,9 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	r := chi.NewRouter()
 	r.Use(recovered(a.log), guarded)
 	r.Handle("/webhook/alertmanager", hook)
+	if a.slack != nil && a.slack.door != nil {
+		r.Handle("/webhook/slack/interactive", a.slack.door)
+	}
 	r.Get("/healthz", healthy)
 	r.Get("/readyz", ready(a.checks))
 	r.Handle("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry}))

@@ -64,7 +64,7 @@ func (s stopper) state(w http.ResponseWriter, r *http.Request) {
 
 // set pauses or resumes.
 func (s stopper) set(w http.ResponseWriter, r *http.Request) {
-	by := s.doors.who(r)
+	by := s.doors.who(r).name
 	if by == "" {
 		s.doors.notApprover(w, r)
 		return

@@ -11,47 +11,58 @@ import (
 )
 
 // Approve commits a person's answer to an incident that waits for one; the
-// caller has made sure that a.By is who says so and may. It is bound to the plan
-// with digest a.Plan and used once: see store.Approve for what is refused. A yes
+// caller has made sure that a.By is who says so. Whether that person may answer
+// is asked here: it is in the decision about the plan. An answer is bound to the
+// plan with digest a.Plan, and the plan goes on when as many different persons as
+// the decision wants have said yes: see store.Approve for what is refused. A yes
 // to what would not be done is store.ErrNotAllowed, and the incident goes on waiting.
 func (r *Responder) Approve(ctx context.Context, a incident.Approval) error {
 	if a.By == "" || a.Plan == "" {
 		return errors.New("an answer needs who gives it and the digest of the plan it is about")
 	}
-	if err := r.approvable(ctx, a); err != nil {
+	persons, err := r.answerable(ctx, a)
+	if err != nil {
 		return fmt.Errorf("answering incident %q: %w", a.Incident, err)
 	}
-	if err := r.Store.Approve(ctx, a); err != nil {
+	if err := r.Store.Approve(ctx, a, persons); err != nil {
 		return err
 	}
 	r.bells.ring(a.Incident)
+	r.changed(a.Incident, true)
 	return nil
 }
 
-// approvable asks everything again that was asked before the plan was shown, so
-// that who says yes hears at once what speaks against it. An answer that the
-// store refuses anyway is left to it.
-func (r *Responder) approvable(ctx context.Context, a incident.Approval) error {
-	if !a.Approve {
-		return nil
-	}
+// answerable asks everything again that was asked before the plan was shown, so
+// that who says yes hears at once what speaks against it, and returns how many
+// persons have to say yes. It is 0 for an answer that the store refuses anyway.
+func (r *Responder) answerable(ctx context.Context, a incident.Approval) (persons int, err error) {
 	p, err := r.Store.Progress(ctx, a.Incident)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if p.Phase != incident.AwaitingApproval || p.Approval != nil || p.Plan.Digest() != a.Plan {
-		return nil
+		return 0, nil
+	}
+	first, _ := firstDecision(p)
+	now := r.decide(ctx, remeasured(p.Incident), *p.Plan)
+	who := asked(first, now)
+	if err := r.entitled(ctx, who, a); err != nil {
+		return 0, err
+	}
+	persons = max(who.Needed(), first.Approval.Needed())
+	if !a.Approve {
+		return persons, nil // whoever may say yes may say no, whatever has changed
 	}
 	if resolved(p.Alerts) {
-		return fmt.Errorf("%w: the alert has resolved", store.ErrNotAllowed)
+		return 0, fmt.Errorf("%w: the alert has resolved", store.ErrNotAllowed)
 	}
 	if err := grounded(p.Incident, *p.Plan); err != nil {
-		return fmt.Errorf("%w: %w", store.ErrNotAllowed, err)
+		return 0, fmt.Errorf("%w: %w", store.ErrNotAllowed, err)
 	}
-	if d := r.decide(ctx, remeasured(p.Incident), *p.Plan); d.Effect == incident.Deny || d.DryRun {
-		return fmt.Errorf("%w: asked again: %s", store.ErrNotAllowed, describe(d))
+	if now.Effect == incident.Deny || now.DryRun {
+		return 0, fmt.Errorf("%w: asked again: %s", store.ErrNotAllowed, describe(now))
 	}
-	return nil
+	return persons, r.unchanged(ctx, *p.Plan)
 }
 
 // remeasured is inc as if its measurement were new, which is what refresh makes

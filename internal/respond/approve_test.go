@@ -26,8 +26,8 @@ func TestApproved(t *testing.T) {
 		a    incident.Approval
 		want error
 	}{
-		{incident.Approval{Incident: inc.ID, Plan: "another", Approve: true, By: "ada"}, store.ErrPlanChanged},
-		{incident.Approval{Incident: "nothing", Plan: digest, Approve: true, By: "ada"}, store.ErrNotFound},
+		{incident.Approval{Incident: inc.ID, Plan: "another", Approve: true, By: "ada", Name: "ada"}, store.ErrPlanChanged},
+		{incident.Approval{Incident: "nothing", Plan: digest, Approve: true, By: "ada", Name: "ada"}, store.ErrNotFound},
 	} {
 		if err := b.Approve(t.Context(), bad.a); !errors.Is(err, bad.want) {
 			t.Errorf("Approve(%+v) = %v, want %v", bad.a, err, bad.want)
@@ -37,10 +37,10 @@ func TestApproved(t *testing.T) {
 		t.Error("an answer of nobody was taken")
 	}
 	clicked := time.Now()
-	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: true, By: "ada"}); err != nil {
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: true, By: "ada", Name: "ada"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: false, By: "bob"}); !errors.Is(err, store.ErrAnswered) && !errors.Is(err, store.ErrClosed) {
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: digest, Approve: false, By: "bob", Name: "bob"}); !errors.Is(err, store.ErrAnswered) && !errors.Is(err, store.ErrClosed) {
 		t.Errorf("the second answer: %v, want ErrAnswered", err)
 	}
 	inc = b.reported()
@@ -64,13 +64,13 @@ func TestRejected(t *testing.T) {
 	b := start(t, &stages{decide: askPerson})
 	b.ingest(firing("/a"))
 	inc := b.awaiting()
-	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), By: "ada"}); err != nil {
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), By: "ada", Name: "ada"}); err != nil {
 		t.Fatal(err)
 	}
 	if inc = b.reported(); inc.Outcome != incident.Denied || inc.Reason != "rejected by ada" || len(inc.Executions) > 0 {
 		t.Errorf("outcome %s (%s), %d executions", inc.Outcome, inc.Reason, len(inc.Executions))
 	}
-	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); !errors.Is(err, store.ErrAnswered) {
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}); !errors.Is(err, store.ErrAnswered) {
 		t.Errorf("an answer after the end: %v", err)
 	}
 }
@@ -113,7 +113,7 @@ func TestApprovedAfterTheEvidence(t *testing.T) {
 			b := start(t, d)
 			b.ingest(firing("/a"))
 			inc := b.awaiting()
-			if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+			if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}); err != nil {
 				t.Fatal(err)
 			}
 			inc = b.reported()
@@ -142,7 +142,7 @@ func TestApprovalAsksTheGuardsAgain(t *testing.T) {
 		}})
 		b.ingest(firing("/a"))
 		inc := b.awaiting()
-		yes := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}
+		yes := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}
 		err := b.Approve(t.Context(), yes)
 		if !errors.Is(err, store.ErrNotAllowed) || !store.Refused(err) || !strings.Contains(err.Error(), "a freeze has begun") {
 			t.Fatalf("Approve of what is denied: %v", err)
@@ -178,7 +178,7 @@ func TestGuardThatWantsYoungerEvidence(t *testing.T) {
 	}})
 	b.ingest(firing("/a"))
 	inc := b.awaiting()
-	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}); err != nil {
 		t.Fatal(err)
 	}
 	if inc = b.reported(); inc.Outcome != incident.Fixed {
@@ -218,7 +218,7 @@ func TestAnswerBeforeGivingUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.store.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+	if err := b.store.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}, 1); err != nil {
 		t.Fatal(err)
 	}
 	if e, err := b.giveUp(t.Context(), seen); err != nil || e.over() {
@@ -263,7 +263,7 @@ func TestAnswerAtTheLastMoment(t *testing.T) {
 					continue
 				}
 				time.Sleep(time.Until(p.AnswerBy) - time.Duration(i)*time.Millisecond)
-				err = b.Approve(t.Context(), incident.Approval{Incident: id, Plan: p.Plan.Digest(), Approve: true, By: "ada"})
+				err = b.Approve(t.Context(), incident.Approval{Incident: id, Plan: p.Plan.Digest(), Approve: true, By: "ada", Name: "ada"})
 				if err == nil {
 					taken.Add(1)
 					acknowledged.Store(id, true)

@@ -120,9 +120,9 @@ func (c child) main(ctx context.Context) error {
 			return s.Close()
 		case inc.Phase == incident.AwaitingApproval && inc.Approval == nil:
 			c.gate("awaiting")
-			a := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"}
+			a := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}
 			if c.HangAt == "answered" { // the answer is committed and nobody is woken
-				if err := s.Approve(ctx, a); err != nil {
+				if err := s.Approve(ctx, a, 1); err != nil {
 					return err
 				}
 				c.gate("answered")

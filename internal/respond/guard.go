@@ -98,15 +98,16 @@ func (r *Responder) stillAllowed(ctx context.Context, p store.Progress) (outcome
 		return incident.Denied, "asked again before acting: " + describe(d), ""
 	case d.DryRun:
 		return incident.Denied, "asked again before acting: dry run was switched on: " + describe(d), ""
-	case d.Effect == incident.RequireApproval && !approved(p):
+	case d.Effect == incident.RequireApproval && !approved(p, d):
 		return incident.Denied, "asked again before acting: nobody approved this plan: " + describe(d), ""
 	}
 	return "", "", d.Wait
 }
 
-// approved reports whether a person approved the very plan that is to be executed.
-func approved(p store.Progress) bool {
-	return p.Approval != nil && p.Approval.Approve && p.Approval.Plan == p.Plan.Digest()
+// approved reports whether as many persons as d wants approved the very plan that
+// is to be executed.
+func approved(p store.Progress, d incident.Decision) bool {
+	return p.Approval != nil && p.Approval.Approve && incident.Approved(p.Approvals, p.Plan.Digest()) >= d.Approval.Needed()
 }
 
 // measuredAt is the end of a diagnosis' window.

@@ -47,6 +47,9 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 	done, err := r.Store.Ingest(ctx, seeds, r.QueueLimit)
 	for _, got := range done { // with ErrFull too: an alert may have resolved
 		r.metrics.seeds.WithLabelValues(resultOf(got)).Inc()
+		if got.ID != "" {
+			r.changed(got.ID, got.Superseded)
+		}
 		switch {
 		case got.New:
 			r.metrics.open.Inc()

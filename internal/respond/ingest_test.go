@@ -142,7 +142,7 @@ func TestResolvedWhileAwaiting(t *testing.T) {
 	if inc.Outcome != incident.Superseded || slices.Contains(d.notes(), "apply 0") {
 		t.Errorf("outcome %s, asked %q", inc.Outcome, d.notes())
 	}
-	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: waiting.Plan.Digest(), Approve: true, By: "ada"}); !errors.Is(err, store.ErrClosed) {
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: waiting.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("an answer after the alert resolved: %v", err)
 	}
 }

@@ -17,6 +17,8 @@ type Options struct {
 	Guard     Guard
 	Executor  Executor
 	Notifier  Notifier // may be nil: nobody is told
+	Groups    Groups   // may be nil: no group has members
+	Watcher   Watcher  // may be nil: nobody looks on
 	// TargetOf says what an alert is about; why, when it is about nothing that can be measured.
 	TargetOf func(incident.Alert) (t incident.Target, ok bool, why string)
 	Logger   *slog.Logger

@@ -62,7 +62,17 @@ func (r *Responder) notify(ctx context.Context, inc incident.Incident) (err erro
 // record commits a transition before it is acted on.
 func (r *Responder) record(ctx context.Context, id, key string, c store.Change) error {
 	_, err := r.Store.Record(ctx, id, key, c)
+	if err == nil {
+		r.changed(id, c.To == incident.AwaitingApproval || c.To.Closed())
+	}
 	return err
+}
+
+// changed tells who looks on.
+func (r *Responder) changed(id string, urgent bool) {
+	if r.Watcher != nil {
+		r.Watcher.Changed(id, urgent)
+	}
 }
 
 // recordAct commits what was done. It happened, so this is tried for as long as

@@ -156,7 +156,7 @@ func TestInterrupted(t *testing.T) {
 	b.stop()
 
 	// The answer comes, and kmend is away before it acts on it.
-	if err := s.Approve(t.Context(), incident.Approval{Incident: waiting.ID, Plan: waiting.Plan.Digest(), Approve: true, By: "ada"}); err != nil {
+	if err := s.Approve(t.Context(), incident.Approval{Incident: waiting.ID, Plan: waiting.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}, 1); err != nil {
 		t.Fatal(err)
 	}
 	late := &stages{decide: askPerson}

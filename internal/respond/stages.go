@@ -52,6 +52,18 @@ type Executor interface {
 	Verify(plan incident.Plan, before, after incident.Diagnosis) incident.Verification
 }
 
+// Groups knows who is in a group that may approve (Slack). What it does not know
+// is an error: then nobody is.
+type Groups interface {
+	Members(ctx context.Context, group string) (users []string, err error)
+}
+
+// Watcher hears that an incident has changed, after it is committed. It returns
+// at once; what it shows, it reads. urgent: somebody waits for it.
+type Watcher interface {
+	Changed(id string, urgent bool)
+}
+
 // Notifier posts the report of a closed incident (package report).
 type Notifier interface {
 	Notify(ctx context.Context, inc incident.Incident) error

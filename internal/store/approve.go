@@ -5,17 +5,21 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kmend/kmend/incident"
 )
 
 // Approve commits a person's answer, with its line of the timeline, if the
-// incident waits for one, for this very plan, and in time. It is used once: a
-// second answer is ErrAnswered. Its At is the time of the commit.
-func (s *Store) Approve(ctx context.Context, a incident.Approval) error {
+// incident waits for one, for this very plan, and in time. A no decides; a yes
+// does when persons different persons have said it, and less than 1 is a caller
+// who did not see the incident wait: refused. Once it is decided an answer is
+// ErrAnswered, and a second yes of one person is ErrSamePerson. Its At is the
+// time of the commit.
+func (s *Store) Approve(ctx context.Context, a incident.Approval, persons int) error {
 	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
-		return approve(ctx, c, a)
+		return approve(ctx, c, a, persons)
 	})
 	if err != nil {
 		return fmt.Errorf("answering incident %q: %w", a.Incident, err)
@@ -23,29 +27,32 @@ func (s *Store) Approve(ctx context.Context, a incident.Approval) error {
 	return nil
 }
 
-func approve(ctx context.Context, c *sql.Conn, a incident.Approval) error {
+func approve(ctx context.Context, c *sql.Conn, a incident.Approval, persons int) error {
 	var phase incident.Phase
-	var plan, by sql.NullString
+	var plan sql.NullString
 	var until sql.NullInt64
-	err := c.QueryRowContext(ctx, `SELECT i.phase, i.plan, i.answer_by, a.by FROM incidents i LEFT JOIN approvals a ON a.incident = i.id WHERE i.id = ?`,
-		a.Incident).Scan(&phase, &plan, &until, &by)
+	err := c.QueryRowContext(ctx, `SELECT phase, plan, answer_by FROM incidents WHERE id = ?`, a.Incident).Scan(&phase, &plan, &until)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
 	case err != nil:
 		return err
-	case by.Valid:
-		return fmt.Errorf("%w by %s", ErrAnswered, by.String)
+	}
+	before, err := answersOf(ctx, c, a.Incident)
+	if err != nil {
+		return err
+	}
+	kind, err := kindOf(ctx, c, a.Incident, KeyAnswer)
+	switch {
+	case err != nil:
+		return err
+	case kind == "approved" || kind == "rejected":
+		return fmt.Errorf("%w by %s", ErrAnswered, before[len(before)-1].By)
 	case phase.Closed():
 		return ErrClosed
 	case phase != incident.AwaitingApproval:
 		return fmt.Errorf("%w: it is %s", ErrNotAwaiting, phase)
-	}
-	over, err := hasKey(ctx, c, a.Incident, KeyAnswer)
-	if err != nil {
-		return err
-	}
-	if over {
+	case kind != "":
 		return ErrExpired // the workflow gave up waiting, under the same key
 	}
 	a.At = time.Now()
@@ -59,13 +66,16 @@ func approve(ctx context.Context, c *sql.Conn, a incident.Approval) error {
 	if p.Digest() != a.Plan {
 		return ErrPlanChanged
 	}
-	if _, err := c.ExecContext(ctx, `INSERT INTO approvals (incident, plan, approve, by, at) VALUES (?, ?, ?, ?, ?)`,
-		a.Incident, a.Plan, a.Approve, a.By, a.At.UnixNano()); err != nil {
+	if persons < 1 {
+		return fmt.Errorf("%w: it did not when it was asked", ErrNotAwaiting)
+	}
+	if a.Approve && slices.ContainsFunc(before, a.SamePerson) {
+		return ErrSamePerson
+	}
+	if err := insertAnswer(ctx, c, a, len(before)+1); err != nil {
 		return err
 	}
-	e := incident.Event{At: a.At, Phase: phase, Kind: "rejected", Message: "rejected by " + a.By, Fields: map[string]string{"by": a.By, "plan": a.Plan}}
-	if a.Approve {
-		e.Kind, e.Message = "approved", "approved by "+a.By
-	}
-	return appendEvent(ctx, c, a.Incident, KeyAnswer, e)
+	key, e := answerEvent(a, len(before)+1, persons, incident.Approved(append(before, a), a.Plan))
+	e.Phase = phase
+	return appendEvent(ctx, c, a.Incident, key, e)
 }

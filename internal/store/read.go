@@ -172,21 +172,6 @@ func loadTimeline(ctx context.Context, tx *sql.Tx, p *Progress) error {
 	return rows.Err()
 }
 
-func loadApproval(ctx context.Context, tx *sql.Tx, p *Progress) error {
-	a := incident.Approval{Incident: p.ID}
-	var when int64
-	err := tx.QueryRowContext(ctx, `SELECT plan, approve, by, at FROM approvals WHERE incident = ?`, p.ID).Scan(&a.Plan, &a.Approve, &a.By, &when)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	a.At = at(when)
-	p.Approval = &a
-	return nil
-}
-
 func loadExecutions(ctx context.Context, tx *sql.Tx, p *Progress) error {
 	rows, err := tx.QueryContext(ctx, `SELECT act, doc FROM executions WHERE incident = ? ORDER BY id`, p.ID)
 	if err != nil {

@@ -30,6 +30,8 @@ var (
 	ErrNotAwaiting = errors.New("incident does not wait for an approval")
 	ErrPlanChanged = errors.New("the approval is for another plan than the one that waits")
 	ErrAnswered    = errors.New("the approval was answered already")
+	ErrSamePerson  = errors.New("this person has approved already; another one has to")
+	ErrNotApprover = errors.New("not one of those who may answer for this plan")
 	ErrNotAllowed  = errors.New("the plan is not allowed now")
 	ErrExpired     = errors.New("the time for an approval is over")
 	ErrInUse       = errors.New("database is in use by another process")
@@ -39,7 +41,7 @@ var (
 // Refused reports whether err is the store's answer and no storage trouble:
 // trying again gives the same.
 func Refused(err error) bool {
-	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrNotAllowed, ErrExpired} {
+	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrSamePerson, ErrNotApprover, ErrNotAllowed, ErrExpired} {
 		if errors.Is(err, r) {
 			return true
 		}

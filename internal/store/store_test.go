@@ -255,7 +255,7 @@ func TestApprove(t *testing.T) {
 		{yes("nothing", plan.Digest()), ErrNotFound}, {yes(early, plan.Digest()), ErrNotAwaiting}, {yes(late, plan.Digest()), ErrExpired},
 		{yes(gaveUp, plan.Digest()), ErrExpired}, {yes(ok, "another"), ErrPlanChanged}, {yes(ok, plan.Digest()), nil}, {yes(ok, plan.Digest()), ErrAnswered},
 	} {
-		if err := s.Approve(t.Context(), tt.a); !errors.Is(err, tt.want) {
+		if err := s.Approve(t.Context(), tt.a, 1); !errors.Is(err, tt.want) {
 			t.Errorf("Approve(%+v) = %v, want %v", tt.a, err, tt.want)
 		}
 	}

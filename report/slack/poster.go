@@ -74,6 +74,9 @@ func (o Options) validate() error {
 type Poster struct {
 	Options
 	queue queue
+	// unkept is what was posted and could not be written down yet: without it the
+	// next try would post it once more. Only Run has it.
+	unkept map[string]Posted
 }
 
 // NewPoster makes a Poster; Run makes it work.
@@ -81,7 +84,7 @@ func NewPoster(o Options) (*Poster, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("slack poster: %w", err)
 	}
-	return &Poster{Options: o, queue: newQueue()}, nil
+	return &Poster{Options: o, queue: newQueue(), unkept: map[string]Posted{}}, nil
 }
 
 // Changed says that an incident has changed. It returns at once; several changes
@@ -133,12 +136,15 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if u, there := p.unkept[id]; there {
+		was = u
+	}
 	now := Posted{Incident: id, Channel: was.Channel, TS: was.TS, Final: m.Final}
 	if now.Shown, err = digest(m); err != nil {
 		return false, err
 	}
 	if was.TS != "" && was.Shown == now.Shown {
-		return false, nil
+		return false, p.keep(ctx, was)
 	}
 	err = p.send(ctx, &now, m)
 	if refusedBlocks(err) {
@@ -150,7 +156,20 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	return true, p.Ledger.KeepMessage(ctx, now)
+	p.unkept[id] = now
+	return true, p.keep(ctx, now)
+}
+
+// keep writes down what was posted, unless it is written down.
+func (p *Poster) keep(ctx context.Context, m Posted) error {
+	if _, there := p.unkept[m.Incident]; !there {
+		return nil
+	}
+	if err := p.Ledger.KeepMessage(ctx, m); err != nil {
+		return err
+	}
+	delete(p.unkept, m.Incident)
+	return nil
 }
 
 // send edits the message, or posts it where there is none.

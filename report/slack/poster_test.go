@@ -2,6 +2,7 @@ package slack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,6 +26,7 @@ type shelf struct {
 	mu     sync.Mutex
 	incs   map[string]incident.Incident
 	posted map[string]Posted
+	broken error // of KeepMessage
 }
 
 func newShelf() *shelf {
@@ -52,8 +54,10 @@ func (s *shelf) Message(_ context.Context, id string) (Posted, error) {
 func (s *shelf) KeepMessage(_ context.Context, p Posted) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.posted[p.Incident] = p
-	return nil
+	if s.broken == nil {
+		s.posted[p.Incident] = p
+	}
+	return s.broken
 }
 
 func token(t *testing.T, text string) string {
@@ -143,6 +147,25 @@ func TestPostsAndEdits(t *testing.T) {
 	until(t, "the end", func() bool { return strings.Contains(says(), "Expired") })
 	if m := s.Messages(); len(m) != 1 || m[0].Edits != 2 || !sh.posted[inc.ID].Final || sh.posted[inc.ID].Channel != standin.Channel {
 		t.Errorf("%d messages, %d edits, kept %+v", len(m), m[0].Edits, sh.posted[inc.ID])
+	}
+}
+
+// What was posted and cannot be written down is not posted again.
+func TestStorageTrouble(t *testing.T) {
+	s, sh := slackServer(t, standin.Options{}), newShelf()
+	p, _ := posting(t, s, sh, func(o *Options) { o.Retry = 5 * time.Millisecond })
+	inc := waitingIncident()
+	sh.put(inc)
+	sh.broken = errors.New("disk full")
+	p.Changed(inc.ID, true)
+	until(t, "a message", func() bool { return len(s.Messages()) == 1 })
+	time.Sleep(100 * time.Millisecond)
+	sh.mu.Lock()
+	sh.broken = nil
+	sh.mu.Unlock()
+	until(t, "it is kept", func() bool { return sh.kept(inc.ID).TS != "" })
+	if n := s.Calls("chat.postMessage"); n != 1 {
+		t.Errorf("posted %d times", n)
 	}
 }
 
