@@ -15,7 +15,24 @@ type approveCmd struct {
 	remote
 	ID   string `arg:"" help:"The incident that waits."`
 	Plan string `placeholder:"DIGEST" help:"Answer for this plan only; without it for the plan that waits now, which is shown."`
-	Deny bool   `help:"Deny the plan instead."`
+	Deny bool   `help:"Deny the plan instead, as kmend deny does."`
+}
+
+// denyCmd is `kmend deny ID`.
+type denyCmd struct {
+	remote
+	ID   string `arg:"" help:"The incident that waits."`
+	Plan string `placeholder:"DIGEST" help:"Answer for this plan only; without it for the plan that waits now, which is shown."`
+}
+
+// Validate is bad usage.
+func (c *denyCmd) Validate() error { return c.answer().Validate() }
+
+// Run shows the plan and denies that very plan.
+func (c *denyCmd) Run(ctx context.Context, out *output) error { return c.answer().Run(ctx, out) }
+
+func (c *denyCmd) answer() *approveCmd {
+	return &approveCmd{remote: c.remote, ID: c.ID, Plan: c.Plan, Deny: true}
 }
 
 var digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -54,15 +71,22 @@ func (c *approveCmd) Run(ctx context.Context, out *output) error {
 		Plan    string `json:"plan"`
 	}{!c.Deny, digest}
 	var given incident.Approval
-	if err := c.call(ctx, http.MethodPost, "/api/v1/incidents/"+c.ID+"/approve", answer, &given); err != nil {
+	if err := c.call(ctx, http.MethodPost, "/api/v1/incidents/"+c.ID+"/approval", answer, &given); err != nil {
 		return err
 	}
 	word := "approved"
 	if !given.Approve {
 		word = "denied"
 	}
-	_, err := fmt.Fprintf(out.Stdout, "%s by %s\n", word, printable(given.By))
-	return err
+	if _, err := fmt.Fprintf(out.Stdout, "%s by %s\n", word, printable(given.By)); err != nil || !given.Approve {
+		return err
+	}
+	// The answer is in; whether it decides is worth a word, and no error.
+	var after incident.Incident
+	if err := c.get(ctx, "/api/v1/incidents/"+c.ID, &after); err == nil && after.Phase == incident.AwaitingApproval && after.Approval == nil {
+		fmt.Fprintln(out.Stdout, "another person has to approve, too")
+	}
+	return nil
 }
 
 // showPlan prints what the answer is about.

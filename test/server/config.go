@@ -42,6 +42,7 @@ approvers:
 	duration(&b, "diagnose:\n  window: %s\n", o.Window)
 	list(&b, "runbooks", o.Runbooks)
 	list(&b, "policies", o.Policies)
+	b.WriteString(o.More)
 	return b.String()
 }
 

@@ -39,6 +39,8 @@ type Options struct {
 	Kubeconfig string
 	// Agent is asked over the network in place of the local agent; zero: the local one.
 	Agent Agent
+	// More is YAML that the configuration ends with.
+	More string
 	// Wrap is a command that runs the program ("prlimit --fsize=..."); nil for none.
 	Wrap []string
 	// Log gets what kmend logs; nil for none.

@@ -85,7 +85,8 @@ func (c *Clicks) Take(one Click) bool {
 	}
 }
 
-// Run works on clicks until ctx ends, and ends the work that is under way.
+// Run works on clicks until ctx ends, and then on those that were taken: Slack
+// has shown who clicked that they were.
 func (c *Clicks) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for range c.opts.Workers {
@@ -101,7 +102,14 @@ func (c *Clicks) work(ctx context.Context) {
 		case one := <-c.queue:
 			c.one(context.WithoutCancel(ctx), one)
 		case <-ctx.Done():
-			return
+			for {
+				select {
+				case one := <-c.queue:
+					c.one(context.WithoutCancel(ctx), one)
+				default:
+					return
+				}
+			}
 		}
 	}
 }

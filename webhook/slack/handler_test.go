@@ -279,6 +279,26 @@ func TestBackendHangs(t *testing.T) {
 	}
 }
 
+// A click that was acknowledged is worked on, also when kmend stops.
+func TestStopDrains(t *testing.T) {
+	a := &asked{}
+	o := DefaultOptions()
+	o.Answerer, o.Metrics = a, NewMetrics(prometheus.NewRegistry())
+	c, err := NewClicks(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		c.Take(Click{})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.Run(ctx)
+	if n := len(a.got()); n != 10 {
+		t.Errorf("worked on %d of 10", n)
+	}
+}
+
 func TestPanicIsTold(t *testing.T) {
 	d := open(t, nil)
 	d.answer = func(Click) Reply { panic("boom") }
