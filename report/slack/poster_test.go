@@ -131,7 +131,12 @@ func TestPostsAndEdits(t *testing.T) {
 	sh.put(inc)
 	p.Changed(inc.ID, true)
 	until(t, "a message", func() bool { return len(s.Messages()) == 1 })
+	until(t, "it is kept", func() bool { return sh.kept(inc.ID).TS != "" })
 	p.Changed(inc.ID, true)
+	time.Sleep(100 * time.Millisecond)
+	if n := s.Calls("chat.update"); n > 0 {
+		t.Errorf("%d edits of what has not changed", n)
+	}
 	inc.Approvals = []incident.Approval{{Approve: true, By: "ada", Name: "ada", Plan: inc.Plan.Digest(), At: noon}}
 	sh.put(inc)
 	p.Changed(inc.ID, true)

@@ -92,7 +92,7 @@ func (b block) check() error {
 	case "context":
 		var elements []textObject
 		if err := json.Unmarshal(b.Elements, &elements); err != nil || len(elements) == 0 || len(elements) > 10 {
-			return fmt.Errorf("%d elements (%v); want 1 to 10", len(elements), err)
+			return fmt.Errorf("%d elements (%w); want 1 to 10", len(elements), err)
 		}
 		for _, e := range elements {
 			if err := e.check(3000); err != nil {
@@ -111,7 +111,7 @@ func (b block) check() error {
 func (b block) buttons() error {
 	var elements []button
 	if err := json.Unmarshal(b.Elements, &elements); err != nil || len(elements) == 0 || len(elements) > 25 {
-		return fmt.Errorf("%d elements (%v); want 1 to 25", len(elements), err)
+		return fmt.Errorf("%d elements (%w); want 1 to 25", len(elements), err)
 	}
 	ids := map[string]bool{}
 	for _, e := range elements {

@@ -90,8 +90,10 @@ func (s *Server) Close() {
 	s.http.Close()
 }
 
-// APIURL and HooksURL are for kmend's configuration.
-func (s *Server) APIURL() string   { return s.URL + "/api/" }
+// APIURL is for kmend's configuration.
+func (s *Server) APIURL() string { return s.URL + "/api/" }
+
+// HooksURL is where every response_url is.
 func (s *Server) HooksURL() string { return s.URL + "/actions/" }
 
 // Serve says where clicks go.

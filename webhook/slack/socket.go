@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -64,9 +63,10 @@ func (s *Socket) connect(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	silent := slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug) // what counts comes as events
 	api := slack.New("", slack.OptionAppLevelToken(token), slack.OptionAPIURL(s.apiURL), slack.OptionHTTPClient(s.http),
-		slack.OptionLog(log.New(io.Discard, "", 0)))
-	client := socketmode.New(api, socketmode.OptionLog(log.New(io.Discard, "", 0)), socketmode.OptionReadLimit(4<<20))
+		slack.OptionLog(silent))
+	client := socketmode.New(api, socketmode.OptionLog(silent), socketmode.OptionReadLimit(4<<20))
 	ended := make(chan error, 1)
 	go func() { ended <- client.RunContext(ctx) }()
 	for {
