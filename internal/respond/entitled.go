@@ -1,10 +1,12 @@
 package respond
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kmend/kmend/incident"
@@ -85,7 +87,7 @@ func (r *Responder) unchanged(ctx context.Context, plan incident.Plan) error {
 }
 
 // moved names what differs between the answers of two dry runs, "" when nothing
-// that counts does.
+// that counts does. The name of a job is made up anew by each dry run.
 func moved(was, now *incident.Preview) string {
 	switch {
 	case was == nil && now == nil:
@@ -94,11 +96,11 @@ func moved(was, now *incident.Preview) string {
 		return "there is a dry run once only"
 	case was.Before != now.Before:
 		return fmt.Sprintf("it was %s and is %s", was.Before, now.Before)
-	case was.After != now.After:
+	case was.After != strings.ReplaceAll(now.After, cmp.Or(now.Preconditions["job"], "\x00"), was.Preconditions["job"]):
 		return fmt.Sprintf("it would become %s, not %s", now.After, was.After)
 	}
 	for _, name := range slices.Sorted(maps.Keys(was.Preconditions)) {
-		if v := now.Preconditions[name]; name != "resourceVersion" && v != was.Preconditions[name] {
+		if v := now.Preconditions[name]; name != "resourceVersion" && name != "job" && v != was.Preconditions[name] {
 			return fmt.Sprintf("%s was %s and is %s", name, was.Preconditions[name], or(v, "gone"))
 		}
 	}
