@@ -61,6 +61,7 @@ const (
 	OutcomeInconclusive Outcome = "inconclusive" // nothing could be said
 	NoTarget            Outcome = "no_target"    // the alert names nothing that can be measured
 	NoRunbook           Outcome = "no_runbook"   // confirmed, and no runbook matches
+	Reported            Outcome = "reported"     // confirmed, and its runbook tells a person what to do
 	Denied              Outcome = "denied"       // by a policy, or by a person
 	Expired             Outcome = "expired"      // nobody approved in time
 	Superseded          Outcome = "superseded"   // the alert resolved before kmend acted
@@ -71,7 +72,7 @@ const (
 
 // Outcomes lists every outcome.
 func Outcomes() []Outcome {
-	return []Outcome{Fixed, DryRun, OutcomeClean, OutcomeInconclusive, NoTarget, NoRunbook, Denied, Expired, Superseded, Failed, Undone, Interrupted}
+	return []Outcome{Fixed, DryRun, OutcomeClean, OutcomeInconclusive, NoTarget, NoRunbook, Reported, Denied, Expired, Superseded, Failed, Undone, Interrupted}
 }
 
 // Phase is the closed phase an outcome belongs to: resolved when the alert's

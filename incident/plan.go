@@ -8,12 +8,14 @@ import (
 )
 
 // Plan is a rendered runbook for one incident: what would be done, to what
-// exactly. It is data; rendering it touched nothing.
+// exactly. It is data; rendering it touched nothing. It has either Steps or,
+// where no machine can help, a Report.
 type Plan struct {
 	Runbook  string    `json:"runbook"` // its metadata.name
 	Cause    Cause     `json:"cause"`
 	Target   Target    `json:"target"`
 	Steps    []Step    `json:"steps"`
+	Report   string    `json:"report,omitempty"` // for a person: what to look at, what to do
 	Verify   Verify    `json:"verify"`
 	Undo     UndoMode  `json:"undo"`
 	Evidence []string  `json:"evidence"` // of the finding that the runbook matched
@@ -41,6 +43,9 @@ func (p Plan) Irreversible() bool {
 	}
 	return false
 }
+
+// ReportOnly reports whether the plan changes nothing and tells a person what to do.
+func (p Plan) ReportOnly() bool { return len(p.Steps) == 0 && p.Report != "" }
 
 // Step is one action of a plan.
 type Step struct {

@@ -29,6 +29,7 @@ var ended = map[incident.Outcome]string{
 	incident.OutcomeInconclusive: "The measurement allows no conclusion. Nothing was changed.",
 	incident.NoTarget:            "The alert names nothing that can be measured.",
 	incident.NoRunbook:           "The cause is confirmed and no runbook is for it. Nothing was changed.",
+	incident.Reported:            "The cause is confirmed and it is a person's to remove. Nothing was changed.",
 	incident.Denied:              "The plan was not allowed. Nothing was changed.",
 	incident.Expired:             "Nobody approved the plan in time. Nothing was changed.",
 	incident.Superseded:          "The alert resolved before kmend acted. Nothing was changed.",
@@ -122,6 +123,11 @@ func (p *page) plan(inc incident.Incident) {
 		return
 	}
 	p.blank()
+	if inc.Plan.ReportOnly() {
+		p.field("Runbook", 2, bold(inc.Plan.Runbook), dim(", for a person"))
+		p.report(inc.Plan.Report)
+		return
+	}
 	head := []span{plain("runbook "), bold(inc.Plan.Runbook)}
 	switch {
 	case inc.Plan.Irreversible():
@@ -156,6 +162,19 @@ func (p *page) plan(inc incident.Incident) {
 			change = e.Action
 		}
 		p.field(label, 3, plain(fmt.Sprintf("step %d: ", e.Step+1)), bold(change), plain(" "+e.Result), dim(" in "+took(e.Ended.Sub(e.Started))))
+	}
+}
+
+// report writes what a runbook tells a person, in its own lines.
+func (p *page) report(text string) {
+	label := "To do"
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		if line = strings.TrimRight(line, "\n"); strings.TrimSpace(line) == "" {
+			p.blank()
+			continue
+		}
+		p.field(label, 0, plain(line))
+		label = ""
 	}
 }
 

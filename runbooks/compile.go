@@ -40,6 +40,7 @@ func (l *loader) compile(doc *document.Document) (book, document.Errors) {
 		}
 		errs = append(errs, l.when(&b)...)
 		errs = append(errs, verify(&b)...)
+		errs = append(errs, l.report(&b)...)
 	}
 	// The steps are checked one by one, so that one of a wrong shape does not hide the others' mistakes.
 	steps, ok := doc.Root.At("steps")

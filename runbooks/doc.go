@@ -18,7 +18,7 @@ type ActionSpec struct {
 	Irreversible bool
 }
 
-// Runbook is one document of a runbook file.
+// Runbook is one document of a runbook file. It has either Steps or a Report.
 type Runbook struct {
 	APIVersion string   `json:"apiVersion" jsonschema:"enum=kmend.dev/v1"`
 	Kind       string   `json:"kind" jsonschema:"enum=Runbook"`
@@ -26,7 +26,8 @@ type Runbook struct {
 	Assumes    string   `json:"assumes,omitempty" jsonschema:"maxLength=2000" jsonschema_description:"What must be true for this runbook to be right, for the people who read and approve its plan."`
 	Priority   int      `json:"priority,omitempty" jsonschema:"minimum=-1000,maximum=1000" jsonschema_description:"Of several runbooks that match, the highest priority is taken; of equal ones, the first loaded. Default 0."`
 	Match      Match    `json:"match"`
-	Steps      []Step   `json:"steps" jsonschema:"minItems=1,maxItems=20" jsonschema_description:"Carried out in this order, undone in the opposite one."`
+	Steps      []Step   `json:"steps,omitempty" jsonschema:"minItems=1,maxItems=20" jsonschema_description:"Carried out in this order, undone in the opposite one."`
+	Report     string   `json:"report,omitempty" jsonschema:"minLength=1,maxLength=4000" jsonschema_description:"In place of steps, where no machine can help: what a person has to look at and do. It may hold ${CEL} expressions over the variables of match.when."`
 	Verify     Verify   `json:"verify,omitzero" jsonschema_description:"How success is measured: by the probe that found the cause, once more."`
 	// Undo says what happens when verification fails.
 	Undo incident.UndoMode `json:"undo,omitempty" jsonschema:"enum=automatic,enum=never,default=automatic" jsonschema_description:"What happens when the verification fails. Default automatic."`

@@ -26,8 +26,9 @@ func (s *Set) Len() int { return len(s.books) }
 type book struct {
 	Runbook
 	verify incident.Verify
-	when   *expr.Expr // nil when the cause is enough
-	values [][]value  // of each step
+	when   *expr.Expr     // nil when the cause is enough
+	values [][]value      // of each step
+	report *expr.Template // nil when it has steps
 	doc    *document.Document
 }
 

@@ -40,15 +40,17 @@ func (s *Set) Plan(inc incident.Incident) (plan incident.Plan, ok bool, why stri
 			continue
 		}
 		considered = append(considered, b.Metadata.Name)
-		steps, reason := s.render(b, facts)
+		plan, reason := s.render(b, facts)
 		if reason != "" {
 			against = append(against, b.Metadata.Name+": "+reason)
 			continue
 		}
-		return incident.Plan{
-			Runbook: b.Metadata.Name, Cause: root.Cause, Target: target, Steps: steps,
-			Verify: b.verify, Undo: b.Undo, Evidence: root.Evidence, Created: end(inc.Diagnosis.Window),
-		}, true, "", nil
+		plan.Runbook, plan.Cause, plan.Target = b.Metadata.Name, root.Cause, target
+		plan.Evidence, plan.Created = root.Evidence, end(inc.Diagnosis.Window)
+		return plan, true, "", nil
+	}
+	if considered == nil && len(s.books) == 1 {
+		return plan, false, fmt.Sprintf("runbook %s is for %s; the confirmed root cause is %s", s.books[0].Metadata.Name, s.books[0].Match.Cause, root.Cause), nil
 	}
 	if considered == nil {
 		return plan, false, fmt.Sprintf("no runbook for %s among the %d that are loaded", root.Cause, len(s.books)), nil
@@ -60,17 +62,30 @@ func end(w incident.Window) time.Time {
 	return w.Start.Add(time.Duration(w.Seconds * float64(time.Second)))
 }
 
-// render computes the steps; reason is what is against this runbook.
-func (s *Set) render(b book, facts map[string]any) (steps []incident.Step, reason string) {
+// render computes what a runbook does or says; reason is what is against it.
+func (s *Set) render(b book, facts map[string]any) (plan incident.Plan, reason string) {
 	if b.when != nil {
 		matches, err := b.when.True(facts)
 		if err != nil {
-			return nil, err.Error()
+			return plan, err.Error()
 		}
 		if !matches {
-			return nil, "when is false: " + strings.Join(strings.Fields(b.Match.When), " ")
+			return plan, "when is false: " + strings.Join(strings.Fields(b.Match.When), " ")
 		}
 	}
+	if b.report != nil {
+		text, err := b.report.Text(facts, quoted)
+		if err != nil {
+			return plan, fmt.Sprintf("report: %v", err)
+		}
+		return incident.Plan{Steps: []incident.Step{}, Report: text}, ""
+	}
+	steps, reason := s.steps(b, facts)
+	return incident.Plan{Steps: steps, Verify: b.verify, Undo: b.Undo}, reason
+}
+
+// steps computes the parameters of every step.
+func (s *Set) steps(b book, facts map[string]any) (steps []incident.Step, reason string) {
 	for i, step := range b.Steps {
 		with := maps.Clone(step.With)
 		for _, v := range b.values[i] {

@@ -77,6 +77,7 @@ func Schema(actions []ActionSpec) ([]byte, error) {
 	}
 	raw := s.document.Raw()
 	raw["title"] = "kmend runbook"
+	raw["oneOf"] = []any{map[string]any{"required": []any{"steps"}}, map[string]any{"required": []any{"report"}}}
 	step := property(raw, "steps")["items"].(map[string]any)
 	var rules []any
 	for _, name := range s.actions {

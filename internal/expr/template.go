@@ -2,6 +2,8 @@ package expr
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -86,6 +88,50 @@ func (t *Template) Type() string {
 		return t.parts[0].expr.Type()
 	}
 	return "string"
+}
+
+// Words checks that every expression gives what can stand in a sentence: text, a
+// number, or true and false. Issue.Offset is not known there and is 0.
+func (t *Template) Words() (issues []Issue) {
+	for _, p := range t.parts {
+		if p.expr == nil {
+			continue
+		}
+		switch typ := p.expr.Type(); typ {
+		case "string", "int", "uint", "double", "bool", "dyn":
+		default:
+			issues = append(issues, Issue{0, fmt.Sprintf("${%s} is of type %s, want text, a number or true or false", strings.TrimSpace(p.expr.text), typ)})
+		}
+	}
+	return issues
+}
+
+// Text computes a text for people. Each value passes through quote, so that what
+// comes from outside cannot pass for the words around it. Numbers have at most
+// three decimals.
+func (t *Template) Text(facts map[string]any, quote func(string) string) (string, error) {
+	var b strings.Builder
+	for _, p := range t.parts {
+		if p.expr == nil {
+			b.WriteString(p.text)
+			continue
+		}
+		v, err := p.expr.Eval(facts)
+		if err != nil {
+			return "", err
+		}
+		switch v := v.(type) {
+		case string:
+			b.WriteString(quote(v))
+		case float64:
+			b.WriteString(strconv.FormatFloat(math.Round(v*1000)/1000, 'f', -1, 64))
+		case int64, uint64, bool:
+			fmt.Fprint(&b, v)
+		default:
+			return "", fmt.Errorf("evaluating %s: it is %T, want text, a number or true or false", p.expr.text, v)
+		}
+	}
+	return b.String(), nil
 }
 
 // Eval computes the value.

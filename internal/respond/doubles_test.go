@@ -143,6 +143,18 @@ func twoSteps(inc incident.Incident) incident.Plan {
 		Undo:  incident.UndoAutomatic, Verify: incident.Verify{Settle: incident.Duration(time.Millisecond), Window: incident.Duration(time.Millisecond), Improve: 0.5}}
 }
 
+// forAPerson is a plan that is a report, changed in one thing.
+func forAPerson(change func(*incident.Plan)) func(incident.Incident) (incident.Plan, bool, string, error) {
+	return func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		p := incident.Plan{Runbook: "ask-somebody", Cause: incident.CPUThrottled, Target: inc.Diagnosis.Target, Evidence: []string{"e1"},
+			Steps: []incident.Step{}, Report: "Ask whoever set the quota."}
+		if change != nil {
+			change(&p)
+		}
+		return p, true, "", nil
+	}
+}
+
 func worse(p incident.Plan, before, after incident.Diagnosis) incident.Verification {
 	return incident.Verification{Cause: p.Cause, Before: 0.43, After: 0.44, Reason: "throttled 43% before, 44% after", Diagnosis: after}
 }

@@ -14,7 +14,7 @@ import (
 // dry run. What it keeps is what a person sees and approves.
 func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 	if p.Plan != nil {
-		return End{}, nil
+		return reported(*p.Plan), nil
 	}
 	plan, ok, why, err := r.Planner.Plan(p.Incident)
 	switch {
@@ -25,6 +25,13 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 	}
 	if err := grounded(p.Incident, plan); err != nil {
 		return end(incident.Denied, "%v", err), nil
+	}
+	if plan.ReportOnly() {
+		// Nothing is changed, so there is nothing to preview and nothing to guard.
+		if err := r.planned(ctx, p.ID, plan, "for a person: its report says what to do"); err != nil {
+			return End{}, err
+		}
+		return reported(plan), nil
 	}
 	previewCtx, cancel := context.WithTimeout(ctx, r.StageTimeout)
 	defer cancel()
@@ -38,8 +45,21 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 	if err := grounded(p.Incident, plan); err != nil {
 		return end(incident.Denied, "%v", err), nil
 	}
-	return End{}, r.record(ctx, p.ID, "planned", store.Change{To: incident.Planned, Plan: &plan, Event: incident.Event{
-		Kind: "planned", Message: fmt.Sprintf("runbook %s: %s", plan.Runbook, summary(plan)), Fields: map[string]string{"plan": plan.Digest()}}})
+	return End{}, r.planned(ctx, p.ID, plan, summary(plan))
+}
+
+// planned writes the plan down.
+func (r *Responder) planned(ctx context.Context, id string, plan incident.Plan, what string) error {
+	return r.record(ctx, id, "planned", store.Change{To: incident.Planned, Plan: &plan, Event: incident.Event{
+		Kind: "planned", Message: fmt.Sprintf("runbook %s: %s", plan.Runbook, what), Fields: map[string]string{"plan": plan.Digest()}}})
+}
+
+// reported ends an incident whose plan is for a person; any other goes on.
+func reported(plan incident.Plan) End {
+	if !plan.ReportOnly() {
+		return End{}
+	}
+	return end(incident.Reported, "runbook %s: nothing that kmend could change helps; a person has to look", plan.Runbook)
 }
 
 // grounded is invariant 1: a plan acts only on a confirmed finding of its own
@@ -54,8 +74,11 @@ func grounded(inc incident.Incident, plan incident.Plan) error {
 	if plan.Cause == "" || !confirmed {
 		return fmt.Errorf("runbook %s must not act: it is for %q, and the kernel confirms %q", plan.Runbook, plan.Cause, inc.Diagnosis.Findings[0].Cause)
 	}
-	if len(plan.Steps) == 0 {
-		return fmt.Errorf("runbook %s has no steps", plan.Runbook)
+	switch {
+	case len(plan.Steps) == 0 && plan.Report == "":
+		return fmt.Errorf("runbook %s has neither steps nor a report", plan.Runbook)
+	case len(plan.Steps) > 0 && plan.Report != "":
+		return fmt.Errorf("runbook %s has steps and a report; it must have one of them", plan.Runbook)
 	}
 	measured := inc.Diagnosis.Target
 	if field := differ(inc.Target, measured); field != "" {

@@ -25,7 +25,7 @@ func (r *Responder) Respond(wf dbos.Context, id string) (incident.Outcome, error
 	end, err := r.firstEnd(wf, id,
 		stage{"diagnose", r.diagnose}, // no_target, clean, inconclusive
 		stage{"claim", r.claim},       // one remediation per target at a time
-		stage{"plan", r.plan},         // no_runbook, failed preview
+		stage{"plan", r.plan},         // no_runbook, reported, failed preview
 		stage{"guard", r.guard},       // denied, dry_run
 		stage{"approve", r.approve},   // denied, expired
 		stage{"execute", r.execute},   // denied, failed

@@ -44,6 +44,19 @@ func TestRespond(t *testing.T) {
 		{name: "no runbook", d: &stages{plan: func(incident.Incident) (incident.Plan, bool, string, error) {
 			return incident.Plan{}, false, "2 runbooks, none for cpu.throttled", nil
 		}}, want: incident.NoRunbook, reason: "2 runbooks, none", asked: []string{"diagnose", "plan", "notify no_runbook"}},
+		{name: "a report for a person", d: &stages{plan: forAPerson(nil)}, want: incident.Reported, reason: "runbook ask-somebody: nothing that kmend could change helps",
+			asked: []string{"diagnose", "plan", "notify reported"}},
+		{name: "a report for another cause", d: &stages{plan: forAPerson(func(p *incident.Plan) { p.Cause = incident.CPUSaturated })}, want: incident.Denied,
+			reason: `it is for "cpu.saturated", and the kernel confirms "cpu.throttled"`, asked: []string{"diagnose", "plan", "notify denied"}},
+		{name: "a report about another target", d: &stages{plan: forAPerson(func(p *incident.Plan) { p.Target.Cgroup = "/somebody/else" })}, want: incident.Denied,
+			reason: "the plan's cgroup is not the one that was measured"},
+		{name: "a report beside steps", d: &stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
+			p := twoSteps(inc)
+			p.Report = "A person has to look."
+			return p, true, "", nil
+		}}, want: incident.Denied, reason: "has steps and a report", asked: []string{"diagnose", "plan", "notify denied"}},
+		{name: "neither steps nor a report", d: &stages{plan: forAPerson(func(p *incident.Plan) { p.Report = "" })}, want: incident.Denied,
+			reason: "has neither steps nor a report", asked: []string{"diagnose", "plan", "notify denied"}},
 		{name: "runbook fails", d: &stages{plan: func(incident.Incident) (incident.Plan, bool, string, error) {
 			return incident.Plan{}, false, "", failing
 		}}, want: incident.Failed, reason: "rendering a runbook: the node is on fire"},

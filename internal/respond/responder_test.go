@@ -203,3 +203,19 @@ func TestShortRestartOfALongWait(t *testing.T) {
 		}
 	}
 }
+
+// kmend stopped after the report was written down and before the end was: what
+// comes back ends it, and asks neither the guards nor an action.
+func TestAReportIsTakenUpAfterAStop(t *testing.T) {
+	t.Parallel()
+	b := start(t, &stages{})
+	plan := incident.Plan{Runbook: "ask-somebody", Cause: incident.CPUThrottled, Steps: []incident.Step{}, Report: "Ask."}
+	e, err := b.plan(t.Context(), store.Progress{Incident: incident.Incident{ID: "i1", Phase: incident.Planned, Plan: &plan}})
+	if err != nil || e.Outcome != incident.Reported || len(b.d.notes()) > 0 {
+		t.Errorf("end %+v, %v; asked %q", e, err, b.d.notes())
+	}
+	plan.Steps, plan.Report = []incident.Step{{Name: "act", Action: "double.act"}}, ""
+	if e, err = b.plan(t.Context(), store.Progress{Incident: incident.Incident{ID: "i1", Phase: incident.Planned, Plan: &plan}}); err != nil || e.over() {
+		t.Errorf("a plan with steps ends with %+v, %v", e, err)
+	}
+}
