@@ -108,3 +108,40 @@ func TestNoPlanWithoutAConfirmedRootCause(t *testing.T) {
 		}
 	})
 }
+
+// Whatever the kernel confirms, somebody is told what to do: each cause has a case
+// that the shipped runbooks answer.
+func TestEveryCauseHasAShippedRunbook(t *testing.T) {
+	answered := map[incident.Cause]string{}
+	for _, dir := range cases(t, "testdata/plan/builtin-*") {
+		inc := readIncident(t, filepath.Join(dir, "incident.json"))
+		if plan, ok, _, _ := loadCase(t, dir).Plan(inc); ok {
+			answered[plan.Cause] = plan.Runbook
+		}
+	}
+	for _, c := range incident.Causes() {
+		if answered[c] == "" {
+			t.Errorf("no testdata/plan/builtin-* has a plan for %s", c)
+		}
+	}
+}
+
+// A report is the last resort: whatever the target is, a shipped runbook that acts
+// is taken where it matches, and what ships says what it assumes.
+func TestShippedReportsGiveWay(t *testing.T) {
+	set, err := Builtin(specs())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range set.books {
+		if b.Assumes == "" {
+			t.Errorf("runbook %s does not say what it assumes", b.Metadata.Name)
+		}
+		if (b.report != nil) != (b.Priority == -100) {
+			t.Errorf("runbook %s has priority %d", b.Metadata.Name, b.Priority)
+		}
+		if b.report != nil && b.when != nil {
+			t.Errorf("runbook %s has a condition: then some incident of %s has no runbook", b.Metadata.Name, b.Match.Cause)
+		}
+	}
+}

@@ -177,10 +177,15 @@ func TestCgroupThatIsNotThere(t *testing.T) {
 	outcome(t, closed(t, s), incident.OutcomeInconclusive, "-gone")
 }
 
-func TestNoRunbook(t *testing.T) {
-	s, w := serve(t, nil), start(t, throttled.Busy(1, 0)) // busy or, on a busy machine, saturated: no runbook for either
+// Where no machine can help, a person is told what to do.
+func TestReportOnly(t *testing.T) {
+	s, w := serve(t, nil), start(t, throttled.Busy(1, 0)) // busy or, on a busy machine, saturated: a report for both
 	post(t, alerting(t, s), about(w.Path))
-	outcome(t, closed(t, s), incident.NoRunbook, "cpu.")
+	inc := closed(t, s)
+	outcome(t, inc, incident.Reported, "report-cpu-")
+	if inc.Plan == nil || len(inc.Plan.Steps) > 0 || !strings.Contains(inc.Plan.Report, "1. ") {
+		t.Errorf("the plan is %+v", inc.Plan)
+	}
 }
 
 func TestDenied(t *testing.T) {
