@@ -185,7 +185,7 @@ func TestHostileTextIsHarmless(t *testing.T) {
 }
 
 // poison puts attack in front of every text that the incident holds.
-func poison(t *testing.T, inc incident.Incident) incident.Incident {
+func poison[T any](t *testing.T, inc T) (out T) {
 	t.Helper()
 	raw, err := json.Marshal(inc)
 	if err != nil {
@@ -199,7 +199,6 @@ func poison(t *testing.T, inc incident.Incident) incident.Incident {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out incident.Incident
 	if err := json.Unmarshal(raw, &out); err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,9 @@ import (
 
 // runbookCmd is `kmend runbook`.
 type runbookCmd struct {
-	Lint   runbookLintCmd   `cmd:"" help:"Check runbook files: every error with its file, line and column."`
-	Schema runbookSchemaCmd `cmd:"" help:"Print the JSON Schema of runbooks, for editors."`
+	Lint     runbookLintCmd   `cmd:"" help:"Check runbook files: every error with its file, line and column."`
+	Simulate simulateCmd      `cmd:"" help:"Show what a runbook would do about an incident: steps, dry runs, policies. Changes nothing."`
+	Schema   runbookSchemaCmd `cmd:"" help:"Print the JSON Schema of runbooks, for editors."`
 }
 
 // policyCmd is `kmend policy`.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
@@ -23,6 +24,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kmend": main
 //	exits N ARGS...  kmend ARGS, which must exit with status N
 //	serving CONFIG   kmend serve in the background, until the script ends; sets KMEND_SERVER
 //	post FILE STATUS sends FILE to the webhook
+//	newest           sets INCIDENT to the newest incident's ID
 //	until TEXT ARGS  kmend ARGS until its output holds TEXT
 func TestScripts(t *testing.T) {
 	payloads, err := filepath.Abs("../../webhook/testdata")
@@ -37,7 +39,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "serving": serving, "post": post, "until": until,
+			"exits": exits, "serving": serving, "post": post, "newest": newest, "until": until,
 		},
 	})
 }
@@ -101,6 +103,16 @@ func post(ts *testscript.TestScript, _ bool, args []string) {
 	if strconv.Itoa(status) != args[1] {
 		ts.Fatalf("webhook: status %d %s; want %s", status, body, args[1])
 	}
+}
+
+func newest(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(ts.Exec("kmend", "incidents", "list", "-o", "json"))
+	var list incidentList
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &list))
+	if len(list.Items) == 0 {
+		ts.Fatalf("no incidents")
+	}
+	ts.Setenv("INCIDENT", list.Items[0].ID)
 }
 
 func until(ts *testscript.TestScript, _ bool, args []string) {

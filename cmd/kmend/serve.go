@@ -33,15 +33,19 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 }
 
 func (c *serveCmd) config() (config app.Config, err error) {
-	if c.Config == "" {
-		config, err = app.Default()
-	} else {
-		config, err = app.Load(c.Config)
-	}
+	config, err = configuration(c.Config)
 	if err == nil && c.DataDir != "" {
 		config.DataDir, err = filepath.Abs(c.DataDir)
 	}
 	return config, err
+}
+
+// configuration reads kmend.yaml; without a path it is the default.
+func configuration(path string) (app.Config, error) {
+	if path == "" {
+		return app.Default()
+	}
+	return app.Load(path)
 }
 
 func (c *serveCmd) logger(w io.Writer) *slog.Logger {

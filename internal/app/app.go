@@ -16,6 +16,7 @@ import (
 
 	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/diagnose/agent/recorder"
+	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
 )
@@ -107,7 +108,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("loading policies: %w", err)
 	}
-	guard, err := a.guard(set, db, cluster)
+	guards, err := a.guard(set, db, []guard.Switch{guard.Command{Pauses: db}}, cluster)
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (a *App) wire(ctx context.Context) error {
 		a.log.Warn("policies ask for approval and nobody may approve, so plans will expire; set approvers", "rules", asking)
 	}
 	o := respond.DefaultOptions()
-	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guard, executor
+	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guards, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
 	o.MaxEvidenceAge = set.MaxEvidenceAge()
@@ -134,7 +135,7 @@ func (a *App) wire(ctx context.Context) error {
 			return err
 		}
 	}
-	h, err := a.router(a.responder, db, guard)
+	h, err := a.router(a.responder, db, guards)
 	if err != nil {
 		return err
 	}

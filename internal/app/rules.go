@@ -11,7 +11,6 @@ import (
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/secret"
-	"github.com/kmend/kmend/internal/store"
 	"github.com/kmend/kmend/policies"
 	"github.com/kmend/kmend/remediate"
 	"github.com/kmend/kmend/remediate/action"
@@ -19,6 +18,7 @@ import (
 	"github.com/kmend/kmend/remediate/action/http"
 	"github.com/kmend/kmend/remediate/action/kubernetes"
 	"github.com/kmend/kmend/remediate/action/redis"
+	"github.com/kmend/kmend/remediate/action/systemd"
 	"github.com/kmend/kmend/runbooks"
 )
 
@@ -59,7 +59,15 @@ func actions(node string, cluster client.Interface, dyn dynamic.Interface) ([]ac
 	if err != nil {
 		return nil, fmt.Errorf("preparing the redis actions: %w", err)
 	}
-	all := []action.Action{quota, sentinel, shard, http.NewRequest()}
+	property, err := systemd.NewSetProperty(systemd.Options{Node: node})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the systemd actions: %w", err)
+	}
+	restart, err := systemd.NewRestartUnit(systemd.Options{Node: node})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the systemd actions: %w", err)
+	}
+	all := []action.Action{quota, property, restart, sentinel, shard, http.NewRequest()}
 	if cluster == nil {
 		for _, a := range kubernetes.Known() {
 			all = append(all, absent{a, "the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml"})
@@ -106,9 +114,10 @@ func (a *App) policies() (*policies.Set, error) {
 	return set.WithDryRun(a.config.DryRun), nil
 }
 
-// guard gives the policies what they ask about.
-func (a *App) guard(set *policies.Set, db *store.Store, cluster client.Interface) (*guard.Guard, error) {
-	o := guard.Options{Policies: set, History: db, Switches: []guard.Switch{guard.Command{Pauses: db}}}
+// guard gives the policies what they ask about; the cluster's switch comes after
+// the others.
+func (a *App) guard(set *policies.Set, history guard.History, switches []guard.Switch, cluster client.Interface) (*guard.Guard, error) {
+	o := guard.Options{Policies: set, History: history, Switches: switches}
 	if cluster != nil {
 		o.Cluster = guard.NewCluster(cluster)
 		if p := a.config.Kubernetes.Pause; p != nil {
