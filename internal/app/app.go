@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/kmend/kmend/diagnose/agent/recorder"
 	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/respond"
-	"github.com/kmend/kmend/internal/store"
 )
 
 // Options are what the program says and the configuration does not.
@@ -70,9 +68,9 @@ func New(ctx context.Context, c Config, opts Options) (_ *App, err error) {
 
 // wire makes the stages in the order of the flow.
 func (a *App) wire(ctx context.Context) error {
-	db, err := store.Open(ctx, filepath.Join(a.config.DataDir, "kmend.db"))
+	db, err := a.config.open(ctx)
 	if err != nil {
-		return fmt.Errorf("%w; dataDir is where it is", err)
+		return err
 	}
 	a.stops.add("store", func(context.Context) error { return db.Close() })
 	node, err := a.config.nodeName()
@@ -84,7 +82,7 @@ func (a *App) wire(ctx context.Context) error {
 		return err
 	}
 	a.checks = []check{
-		{"storage", true, writable(a.config.DataDir)},
+		{"storage", true, a.config.storage(db)},
 		{"responder", true, func(context.Context) error {
 			if !a.started.Load() {
 				return errors.New("open incidents are being taken up")
@@ -126,6 +124,9 @@ func (a *App) wire(ctx context.Context) error {
 			return err
 		}
 		o.Groups, o.Watcher = a.slack.client, a.slack.poster
+	}
+	if o.ExecutorID, err = a.config.replica(); err != nil {
+		return err
 	}
 	if a.responder, err = respond.New(o); err != nil {
 		return err
@@ -178,6 +179,8 @@ func (a *App) Run(ctx context.Context) error {
 			a.log.Info("stopping")
 		case err = <-serving:
 			err = fmt.Errorf("serving HTTP: %w", err)
+		case <-a.responder.Lost():
+			err = errors.New("another replica has taken over the incidents of this one, which has to be started again")
 		}
 	}
 	a.started.Store(false)

@@ -67,6 +67,7 @@ func (c *checker) exists(path, file string) {
 // problems checks every field that its type does not check.
 func (c Config) problems() []problem {
 	var k checker
+	c.checkDatabase(&k)
 	c.checkDoors(&k)
 	c.checkApprovers(&k)
 	c.checkSlack(&k)
@@ -264,7 +265,7 @@ func loopback(address string) (bool, error) {
 
 // exposed are the secret files that every user of the machine may read.
 func (c Config) exposed() []string {
-	files := []string{c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile, c.Prometheus.TokenFile}
+	files := []string{c.DatabaseFile, c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile, c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		files = append(files, b.PasswordFile)
 	}

@@ -17,8 +17,12 @@ type Config struct {
 	APIVersion string `json:"apiVersion" jsonschema:"enum=kmend.dev/v1"`
 	Kind       string `json:"kind" jsonschema:"enum=Config"`
 
-	Listen  string `json:"listen,omitempty" jsonschema_description:"HOST:PORT to serve HTTP on."`
-	DataDir string `json:"dataDir,omitempty" jsonschema:"minLength=1" jsonschema_description:"Directory of the database."`
+	Listen       string `json:"listen,omitempty" jsonschema_description:"HOST:PORT to serve HTTP on."`
+	DataDir      string `json:"dataDir,omitempty" jsonschema:"minLength=1" jsonschema_description:"Directory of the database."`
+	Database     string `json:"database,omitempty" jsonschema_description:"URL of a PostgreSQL database without a password: postgres://USER@HOST/DATABASE. Default none: SQLite in dataDir."`
+	DatabaseFile string `json:"databaseFile,omitempty" jsonschema_description:"File that holds the URL of a PostgreSQL database, with its password."`
+	Replica      string `json:"replica,omitempty" jsonschema:"maxLength=253,pattern=^[A-Za-z0-9._-]*$" jsonschema_description:"With PostgreSQL: the name of this process among its replicas; default its host name."`
+
 	Cluster string `json:"cluster,omitempty" jsonschema:"maxLength=253" jsonschema_description:"Name of the cluster that this kmend serves."`
 	DryRun  bool   `json:"dryRun,omitempty" jsonschema_description:"Nothing is changed, whatever a policy allows. Default true."`
 
@@ -206,7 +210,7 @@ func decode(docs []*document.Document, dir string) (Config, error) {
 // resolve makes relative paths absolute, from the directory of the file that names
 // them, and fills in what depends on other fields.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.DataDir, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Agents.Socket, &c.Kubernetes.Kubeconfig, &c.Prometheus.TokenFile}
+	paths := []*string{&c.DataDir, &c.DatabaseFile, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Agents.Socket, &c.Kubernetes.Kubeconfig, &c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		paths = append(paths, &b.PasswordFile)
 	}

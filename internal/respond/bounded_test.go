@@ -12,7 +12,7 @@ import (
 // less than any step, nor more than an hour.
 func TestStepTimeout(t *testing.T) {
 	t.Parallel()
-	r := &Responder{Options: Options{StageTimeout: 2 * time.Minute}}
+	r := &Responder{Options: Options{StageTimeout: 2 * time.Minute}, lease: newLease(true)}
 	for _, c := range []struct{ asked, want time.Duration }{
 		{0, 2 * time.Minute}, {time.Second, 2 * time.Minute}, {10 * time.Minute, 10 * time.Minute}, {5 * time.Hour, time.Hour},
 	} {

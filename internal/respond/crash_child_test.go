@@ -76,10 +76,18 @@ func (c child) toTheEnd(t *testing.T) {
 	}
 }
 
+// open opens the database: PostgreSQL where it has an address, else a file in Dir.
+func (c child) open(ctx context.Context) (*store.Store, error) {
+	if c.Database != "" {
+		return store.OpenPostgres(ctx, c.Database)
+	}
+	return store.Open(ctx, filepath.Join(c.Dir, "kmend.db"))
+}
+
 // main is kmend with one incident: it takes it in unless it is there, answers
 // for the person, and ends when it is reported.
 func (c child) main(ctx context.Context) error {
-	s, err := store.Open(ctx, filepath.Join(c.Dir, "kmend.db"))
+	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -247,9 +255,9 @@ func effects(t *testing.T, dir string) []string {
 	return out
 }
 
-func readIncident(t *testing.T, dir string) incident.Incident {
+func readIncident(t *testing.T, c child) incident.Incident {
 	t.Helper()
-	s, err := store.Open(t.Context(), filepath.Join(dir, "kmend.db"))
+	s, err := c.open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,12 +19,16 @@ const childEnv = "KMEND_TEST_CRASH_CHILD"
 
 // child is what such a kmend is told.
 type child struct {
-	Dir         string
+	Dir         string // of the world, and of the database unless it has an address
+	Database    string // URL of PostgreSQL
 	HangAt      string // reaches this point, says so, and goes no further
 	Worse       bool   // the verification fails
 	ApplyFails  bool
 	Once        bool // no step may be done twice
 	ActDeadline time.Duration
+
+	Replica string   // with this name it is one of several: see replica_child_test.go
+	Points  []string // of such a one: it takes in an alert for each, and hangs there with it
 }
 
 func TestMain(m *testing.M) {
@@ -33,7 +37,11 @@ func TestMain(m *testing.M) {
 		if err := json.Unmarshal([]byte(text), &c); err != nil {
 			panic(err)
 		}
-		if err := c.main(context.Background()); err != nil {
+		run := c.main
+		if c.Replica != "" {
+			run = c.replica
+		}
+		if err := run(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -42,13 +50,23 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// placer gives a test a world and a database of its own.
+type placer func(t *testing.T) child
+
+func onSQLite(t *testing.T) child { t.Helper(); return child{Dir: t.TempDir()} }
+
+// with is o in the world and on the database of c.
+func (c child) with(o child) child { o.Dir, o.Database = c.Dir, c.Database; return o }
+
 // TestKilledInEachPhase kills kmend with SIGKILL at one point of the flow, starts
 // it again, and looks at the incident and at the world.
-func TestKilledInEachPhase(t *testing.T) {
+func TestKilledInEachPhase(t *testing.T) { testKilledInEachPhase(t, onSQLite) }
+
+func testKilledInEachPhase(t *testing.T, world placer) {
 	t.Parallel()
 	fixed, undone := []string{"apply 0", "apply 1"}, []string{"apply 0", "apply 1", "undo 1", "undo 0"}
 	for _, tt := range []struct {
-		at     string
+		point  string
 		worse  bool
 		phase  incident.Phase // in which it is killed
 		before []string       // effects in the world when it is killed
@@ -70,11 +88,12 @@ func TestKilledInEachPhase(t *testing.T) {
 		{"after undo 0", true, incident.Verifying, undone, undone},
 		{"notify", false, incident.ResolvedPhase, fixed, fixed},
 	} {
-		t.Run(strings.ReplaceAll(tt.at, " ", "_"), func(t *testing.T) {
+		t.Run(strings.ReplaceAll(tt.point, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			child{Dir: dir, HangAt: tt.at, Worse: tt.worse}.killedThere(t)
-			before := readIncident(t, dir)
+			at := world(t)
+			dir := at.Dir
+			at.with(child{HangAt: tt.point, Worse: tt.worse}).killedThere(t)
+			before := readIncident(t, at)
 			if before.Phase != tt.phase {
 				t.Errorf("killed in phase %s, want %s", before.Phase, tt.phase)
 			}
@@ -82,9 +101,9 @@ func TestKilledInEachPhase(t *testing.T) {
 				t.Errorf("when killed the world has seen %q, want %q", got, tt.before)
 			}
 			calls := len(worldLines(t, dir))
-			child{Dir: dir, Worse: tt.worse}.toTheEnd(t)
+			at.with(child{Worse: tt.worse}).toTheEnd(t)
 
-			inc := readIncident(t, dir)
+			inc := readIncident(t, at)
 			checkTimeline(t, inc)
 			want := incident.Fixed
 			if tt.worse {
@@ -112,21 +131,24 @@ func TestKilledInEachPhase(t *testing.T) {
 }
 
 // TestKilledAnywhere kills kmend at random moments until it comes to an end.
-func TestKilledAnywhere(t *testing.T) {
+func TestKilledAnywhere(t *testing.T) { testKilledAnywhere(t, onSQLite) }
+
+func testKilledAnywhere(t *testing.T, world placer) {
 	t.Parallel()
 	for n := range 3 {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			child{Dir: dir, Worse: true, HangAt: "received"}.killedThere(t)
+			at := world(t)
+			dir := at.Dir
+			at.with(child{Worse: true, HangAt: "received"}).killedThere(t)
 			for range 4 {
-				cmd := child{Dir: dir, Worse: true}.start(t)
+				cmd := at.with(child{Worse: true}).start(t)
 				time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond)
 				_ = cmd.Process.Kill() // it may have come to its end
 				_ = cmd.Wait()
 			}
-			child{Dir: dir, Worse: true}.toTheEnd(t)
-			inc := readIncident(t, dir)
+			at.with(child{Worse: true}).toTheEnd(t)
+			inc := readIncident(t, at)
 			checkTimeline(t, inc)
 			if got, want := effects(t, dir), []string{"apply 0", "apply 1", "undo 1", "undo 0"}; inc.Outcome != incident.Undone || !slices.Equal(got, want) {
 				t.Errorf("outcome %s (%s), the world has seen %q, want undone and %q", inc.Outcome, inc.Reason, got, want)
@@ -136,21 +158,24 @@ func TestKilledAnywhere(t *testing.T) {
 }
 
 // TestKilledAndBackTooLate: past the deadline nothing is repeated and nothing undone.
-func TestKilledAndBackTooLate(t *testing.T) {
+func TestKilledAndBackTooLate(t *testing.T) { testKilledAndBackTooLate(t, onSQLite) }
+
+func testKilledAndBackTooLate(t *testing.T, world placer) {
 	t.Parallel()
-	for _, at := range []string{"received", "diagnose 1", "before apply 0", "after apply 0", "diagnose 2", "after undo 1"} {
-		t.Run(strings.ReplaceAll(at, " ", "_"), func(t *testing.T) {
+	for _, point := range []string{"received", "diagnose 1", "before apply 0", "after apply 0", "diagnose 2", "after undo 1"} {
+		t.Run(strings.ReplaceAll(point, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			child{Dir: dir, HangAt: at, Worse: true}.killedThere(t)
+			at := world(t)
+			dir := at.Dir
+			at.with(child{HangAt: point, Worse: true}).killedThere(t)
 			lines := worldLines(t, dir)
-			child{Dir: dir, Worse: true, ActDeadline: time.Nanosecond}.toTheEnd(t)
-			inc := readIncident(t, dir)
+			at.with(child{Worse: true, ActDeadline: time.Nanosecond}).toTheEnd(t)
+			inc := readIncident(t, at)
 			checkTimeline(t, inc)
 			if got := worldLines(t, dir); inc.Outcome != incident.Interrupted || !slices.Equal(got, lines) {
 				t.Errorf("outcome %s (%s), world %q, want interrupted and %q", inc.Outcome, inc.Reason, got, lines)
 			}
-			if acted := at == "before apply 0" || at == "after apply 0"; acted != strings.Contains(inc.Reason, "step 1 of 2 may or may not") {
+			if acted := point == "before apply 0" || point == "after apply 0"; acted != strings.Contains(inc.Reason, "step 1 of 2 may or may not") {
 				t.Errorf("reason %q", inc.Reason)
 			}
 		})
@@ -159,16 +184,19 @@ func TestKilledAndBackTooLate(t *testing.T) {
 
 // TestKilledAndThenAnError: after a crash in a step an error does not mean that
 // nothing happened, so nobody may be told that it failed, and nothing is undone.
-func TestKilledAndThenAnError(t *testing.T) {
+func TestKilledAndThenAnError(t *testing.T) { testKilledAndThenAnError(t, onSQLite) }
+
+func testKilledAndThenAnError(t *testing.T, world placer) {
 	t.Parallel()
-	for _, at := range []string{"before apply 0", "after apply 1"} {
-		t.Run(strings.ReplaceAll(at, " ", "_"), func(t *testing.T) {
+	for _, point := range []string{"before apply 0", "after apply 1"} {
+		t.Run(strings.ReplaceAll(point, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			child{Dir: dir, HangAt: at}.killedThere(t)
+			at := world(t)
+			dir := at.Dir
+			at.with(child{HangAt: point}).killedThere(t)
 			seen := effects(t, dir)
-			child{Dir: dir, ApplyFails: true}.toTheEnd(t)
-			inc := readIncident(t, dir)
+			at.with(child{ApplyFails: true}).toTheEnd(t)
+			inc := readIncident(t, at)
 			checkTimeline(t, inc)
 			if inc.Outcome != incident.Interrupted || !strings.Contains(inc.Reason, "may or may not have taken effect: look at the target") {
 				t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)

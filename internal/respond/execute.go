@@ -141,6 +141,9 @@ func (r *Responder) act(ctx context.Context, p store.Progress, i int, again bool
 		defer done()
 		return r.Executor.Apply(ctx, *p.Plan, i)
 	})
+	if errors.Is(err, errLapsed) {
+		return "", err // it may or may not have taken effect: who goes on from the intent looks
+	}
 	e.Step, e.Action = i, p.Plan.Steps[i].Action
 	fillTimes(&e, started)
 	if err == nil && e.Result == alreadyApplied && !again {
@@ -206,10 +209,22 @@ func (r *Responder) backOut(ctx context.Context, p store.Progress, o incident.Ou
 // bounded calls an action with a time limit of its own: a stop of kmend waits
 // for it rather than leave a change half done. A step whose preview says that it
 // takes long (a drain, a Job) has that long. A panic is an error of the action.
+// Nothing is called without the lease, and what has not ended when it lapses is
+// told to and is errLapsed, so that it is over before another replica begins.
 func (r *Responder) bounded(ctx context.Context, s incident.Step, f func(context.Context) (incident.Execution, error)) (e incident.Execution, err error) {
 	limit := r.stepTimeout(s)
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), limit, fmt.Errorf("no end within %s", limit))
 	defer cancel()
+	ctx, release, err := r.lease.during(ctx)
+	if err != nil {
+		return e, err
+	}
+	defer release()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errLapsed) {
+			err = fmt.Errorf("%w: %w", errLapsed, err)
+		}
+	}()
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("the action panicked: %v", v)

@@ -39,7 +39,10 @@ type Options struct {
 	MaxDiagnoses        int           // at the same time, in all
 	MaxDiagnosesPerNode int           // at the same time, on one node
 	SweepInterval       time.Duration // how often open incidents without a workflow are looked for
-	ExecutorID          string        // of this process in the workflow engine; the same after a restart
+	ExecutorID          string        // of this process in the workflow engine; the same after a restart, and no other replica's
+	// DeadAfter is how long another replica must not have been heard of to be taken
+	// for dead. Five eighths of it without its database, and this one stops acting.
+	DeadAfter time.Duration
 }
 
 // DefaultOptions is everything but the stages.
@@ -57,6 +60,7 @@ func DefaultOptions() Options {
 		MaxDiagnosesPerNode: 2,
 		SweepInterval:       15 * time.Second,
 		ExecutorID:          "kmend",
+		DeadAfter:           8 * time.Second,
 	}
 }
 
@@ -79,7 +83,7 @@ func (o Options) validate() error {
 	}{
 		{"Window", o.Window}, {"ApprovalExpiry", o.ApprovalExpiry}, {"MaxEvidenceAge", o.MaxEvidenceAge},
 		{"ActDeadline", o.ActDeadline}, {"StageTimeout", o.StageTimeout}, {"MeasureTimeout", o.MeasureTimeout},
-		{"SweepInterval", o.SweepInterval},
+		{"SweepInterval", o.SweepInterval}, {"DeadAfter", o.DeadAfter},
 	} {
 		if d.v <= 0 {
 			return fmt.Errorf("%s is %s and must be more than 0", d.name, d.v)

@@ -21,6 +21,9 @@ func (r *Responder) Respond(wf dbos.Context, id string) (incident.Outcome, error
 		return "", nil // another run of the same incident is at it
 	}
 	defer r.running.leave(id)
+	if owned, err := r.own(wf, id); !owned || err != nil {
+		return "", err // another replica is at it
+	}
 
 	end, err := r.firstEnd(wf, id,
 		stage{"diagnose", r.diagnose}, // no_target, clean, inconclusive
@@ -82,6 +85,8 @@ func (r *Responder) step(wf dbos.Context, id, name string, run func(context.Cont
 				return e, nil
 			case errors.Is(err, store.ErrClosed):
 				return End{Closed: true}, nil
+			case errors.Is(err, store.ErrLost):
+				return End{}, r.parked(ctx, err)
 			case ctx.Err() != nil:
 				return End{}, err
 			case store.Refused(err):
@@ -94,6 +99,34 @@ func (r *Responder) step(wf dbos.Context, id, name string, run func(context.Cont
 			}
 		}
 	}, dbos.WithStepName(name))
+}
+
+// own takes the incident for this replica, for as long as its storage takes.
+func (r *Responder) own(ctx context.Context, id string) (bool, error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		owned, err := r.Store.Own(ctx, id)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return owned, err
+		case errors.Is(err, store.ErrLost):
+			return false, r.parked(ctx, err)
+		case store.Refused(err):
+			return false, err
+		}
+		r.Logger.Error("incident waits for its storage", "incident", id, "stage", "own", "error", err)
+		r.metrics.storageErrors.Inc()
+		if err := sleep(ctx, wait); err != nil {
+			return false, err
+		}
+	}
+}
+
+// parked holds a workflow whose incident another replica has until this process
+// stops: an end of it here would be taken for the workflow's.
+func (r *Responder) parked(ctx context.Context, err error) error {
+	r.lose(err)
+	<-ctx.Done()
+	return context.Cause(ctx)
 }
 
 // attempt runs a stage once, on the incident as it is now. A stage that panics
@@ -122,7 +155,7 @@ func (r *Responder) unlessInterrupted(run func(context.Context, store.Progress) 
 		if p.Phase == incident.AwaitingApproval && p.Approval == nil {
 			return run(ctx, p) // waiting has a deadline of its own
 		}
-		if away := r.away(p); away > r.ActDeadline {
+		if away := away(p); away > r.ActDeadline {
 			return end(incident.Interrupted, "kmend stopped in phase %s and came back after %s, more than %s; nothing was repeated%s",
 				p.Phase, away.Round(time.Millisecond), r.ActDeadline, leftBehind(p)), nil
 		}
@@ -146,14 +179,15 @@ func (r *Responder) untilSuperseded(run func(context.Context, store.Progress) (E
 	}
 }
 
-// away is how long nobody was there for an incident before this start of kmend,
-// 0 or less when the flow has gone on since.
-func (r *Responder) away(p store.Progress) time.Duration {
+// away is how long nobody was there for an incident before the replica that has it
+// now took it, 0 or less when the flow has gone on since. An incident may wait for
+// long without a line on its timeline, so the last life of its owner counts too.
+func away(p store.Progress) time.Duration {
 	last := lastProgress(p)
-	if last.Before(r.before) {
-		last = r.before
+	if last.Before(p.SeenUntil) {
+		last = p.SeenUntil
 	}
-	return r.started.Sub(last)
+	return p.OwnedAt.Sub(last)
 }
 
 // lastProgress is when the flow last wrote to the timeline; deliveries do not count.

@@ -29,15 +29,17 @@ type Responder struct {
 	bells   bells
 	running running
 
-	engine  dbos.Context // nil until Start
-	started time.Time
-	before  time.Time // the last heartbeat of the process before this one; zero when there was none
+	lease *lease
+
+	engine dbos.Context // nil until Start
 
 	mu       sync.Mutex
 	open     bool // between Start and Stop
 	ended    bool // after Stop
 	stop     context.CancelFunc
 	starting sync.WaitGroup // workflows being started, and the sweeper
+	keeping  sync.WaitGroup // who keeps the lease
+	yield    context.CancelFunc
 }
 
 // New makes a Responder. It takes no workflow up before Start.
@@ -54,7 +56,7 @@ func New(o Options) (*Responder, error) {
 	if m == nil {
 		m = NewMetrics(nil)
 	}
-	return &Responder{Options: o, metrics: m, room: newRoom(o.MaxDiagnoses, o.MaxDiagnosesPerNode)}, nil
+	return &Responder{Options: o, metrics: m, room: newRoom(o.MaxDiagnoses, o.MaxDiagnosesPerNode), lease: newLease(!o.Store.Shared())}, nil
 }
 
 // Start launches the workflow engine and takes up every open incident: those in
@@ -66,26 +68,25 @@ func (r *Responder) Start(ctx context.Context) error {
 	if r.open || r.ended {
 		return errors.New("starting the responder: it was started before")
 	}
-	before, err := r.Store.LastBeat(ctx)
-	if err != nil {
+	if err := r.Store.Join(ctx, r.ExecutorID); err != nil {
 		return err
 	}
-	r.before = before
+	if err := r.renewLease(ctx); err != nil {
+		return err
+	}
 	life := context.WithoutCancel(ctx) // the engine cancels its workflows for good when its context ends
-	db, err := r.Store.DB()
+	engine, err := r.prepare(ctx, life)
 	if err != nil {
 		return err
-	}
-	engine, err := dbos.NewContext(life, dbos.Config{
-		AppName: "kmend", SQLiteSystemDB: db, ApplicationVersion: flowVersion, ExecutorID: r.ExecutorID,
-		EnablePatching: true, AdminServer: false, Logger: slog.New(atLeast{slog.LevelWarn, r.Logger.Handler()}),
-	})
-	if err != nil {
-		return errors.Join(fmt.Errorf("preparing the workflow engine: %w", err), db.Close())
 	}
 	dbos.RegisterWorkflow(engine, r.Respond, dbos.WithWorkflowName(flowName))
-	r.started = time.Now()
+	kept, yield := context.WithCancel(life)
+	r.yield = yield
+	if r.Store.Shared() { // from here on, or a slow start would be taken for death
+		r.keeping.Go(func() { r.keepLease(kept) })
+	}
 	if err := dbos.Launch(engine); err != nil {
+		yield()
 		return fmt.Errorf("launching the workflow engine: %w", err)
 	}
 	life, r.stop = context.WithCancel(life)
@@ -93,14 +94,47 @@ func (r *Responder) Start(ctx context.Context) error {
 	if err := r.sweep(ctx, nil); err != nil {
 		r.open, r.ended = false, true
 		r.stop()
+		yield()
 		return errors.Join(fmt.Errorf("taking up open incidents: %w", err), dbos.Shutdown(engine, time.Second))
 	}
 	r.starting.Go(func() { r.sweepAlways(life) })
+	if r.Store.Shared() {
+		r.starting.Go(func() { r.watchOthers(life) })
+	}
 	return nil
 }
 
+// prepare makes the workflow engine on the store's database. Two replicas that
+// made its tables at the same time would fail, so one does it after the other.
+func (r *Responder) prepare(ctx, life context.Context) (engine dbos.Context, err error) {
+	c := dbos.Config{AppName: "kmend", ApplicationVersion: flowVersion, ExecutorID: r.ExecutorID,
+		EnablePatching: true, AdminServer: false, Logger: slog.New(atLeast{slog.LevelWarn, r.Logger.Handler()})}
+	undo := func() error { return nil }
+	if r.Store.Shared() {
+		if c.SystemDBPool, err = r.Store.Pool(life); err == nil {
+			undo = func() error { c.SystemDBPool.Close(); return nil }
+		}
+	} else {
+		if c.SQLiteSystemDB, err = r.Store.DB(); err == nil {
+			undo = c.SQLiteSystemDB.Close
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = r.Store.Exclusive(ctx, func(context.Context) error {
+		engine, err = dbos.NewContext(life, c)
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing the workflow engine: %w", err), undo())
+	}
+	return engine, nil
+}
+
 // Stop takes no more notifications and waits, until ctx ends, for what is being
-// changed right now. Everything else is left as it is and goes on after the next Start.
+// changed right now. Everything else is left as it is, and goes on after the next
+// Start or at once on another replica.
 func (r *Responder) Stop(ctx context.Context) error {
 	r.mu.Lock()
 	was := r.open
@@ -120,10 +154,13 @@ func (r *Responder) Stop(ctx context.Context) error {
 	case <-idle:
 	case <-ctx.Done(): // the engine waits for its storage; it gives up when it is shut down
 	}
-	if err := dbos.Shutdown(r.engine, patience); err != nil {
+	err := dbos.Shutdown(r.engine, patience)
+	r.yield() // what was being changed was under the lease until now
+	r.keeping.Wait()
+	if err != nil {
 		return fmt.Errorf("stopping the workflow engine: %w", err)
 	}
-	return nil
+	return r.Store.Leave(ctx)
 }
 
 func (r *Responder) stopped() bool {
@@ -160,13 +197,18 @@ func (r *Responder) run(id, workflow string) error {
 func (r *Responder) sweepAlways(ctx context.Context) {
 	idle := map[string]bool{}
 	for sleep(ctx, r.SweepInterval) == nil {
-		if err := errors.Join(r.Store.Beat(ctx, time.Now()), r.sweep(ctx, idle)); err != nil && ctx.Err() == nil {
+		var beat error
+		if !r.Store.Shared() { // there, it is more often: keepLease
+			beat = r.Store.Beat(ctx)
+		}
+		if err := errors.Join(beat, r.sweep(ctx, idle)); err != nil && ctx.Err() == nil {
 			r.Logger.Error("open incidents are looked for again later", "error", err)
 		}
 	}
 }
 
-// sweep gives a workflow to every open incident that has none. idle are those
+// sweep gives a workflow to every open incident that has none and is not another
+// replica's; two replicas that do so at once give it the same. idle are those
 // that nobody worked on at the last sweep: whatever the engine says of them,
 // their workflow is not running. It is nil at the start, when the engine has
 // just been told to run them.
@@ -176,6 +218,9 @@ func (r *Responder) sweep(ctx context.Context, idle map[string]bool) error {
 		return err
 	}
 	r.metrics.open.Set(float64(len(ids)))
+	if ids, err = r.Store.Unattended(ctx); err != nil {
+		return err
+	}
 	for _, id := range ids {
 		if r.running.has(id) {
 			delete(idle, id)

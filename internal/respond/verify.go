@@ -2,6 +2,7 @@ package respond
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -141,6 +142,9 @@ func (r *Responder) undoStep(ctx context.Context, p store.Progress, i int) (left
 	e, err := r.bounded(ctx, p.Plan.Steps[i], func(ctx context.Context) (incident.Execution, error) {
 		return r.Executor.Undo(ctx, *p.Plan, p.Applied[i])
 	})
+	if errors.Is(err, errLapsed) {
+		return "", err
+	}
 	if err != nil {
 		left = fmt.Sprintf("undoing step %d: %v", i+1, err)
 		return left, r.recordAct(ctx, p.ID, key("undo_failed", i), store.Change{Event: incident.Event{Kind: "undo_failed", Message: left}})

@@ -13,6 +13,9 @@ import (
 func (s *Store) Claim(ctx context.Context, id string, things []string) (holder string, err error) {
 	err = s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
 		holder = ""
+		if err := s.mine(ctx, c, id); err != nil {
+			return err
+		}
 		var open bool
 		err := c.QueryRowContext(ctx, `SELECT closed_at IS NULL FROM incidents WHERE id = ?`, id).Scan(&open)
 		switch {
@@ -46,13 +49,18 @@ func (s *Store) Claim(ctx context.Context, id string, things []string) (holder s
 }
 
 // Alone waits until nobody else is between Alone and its release: what is decided
-// in between by what the store says is written before anybody else decides. Its
-// error is ctx's.
+// in between by what the store says is written before anybody else decides, in
+// this process or in another replica.
 func (s *Store) Alone(ctx context.Context) (release func(), err error) {
 	select {
 	case s.alone <- struct{}{}:
-		return func() { <-s.alone }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	among, err := s.aloneAmongReplicas(ctx)
+	if err != nil {
+		<-s.alone
+		return nil, fmt.Errorf("waiting to be alone: %w", err)
+	}
+	return func() { among(); <-s.alone }, nil
 }

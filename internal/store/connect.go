@@ -5,11 +5,9 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"time"
 
-	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // database/sql driver "sqlite"
 )
 
@@ -26,12 +24,8 @@ func connect(path string, busy time.Duration, extra string) (*sql.DB, error) {
 }
 
 // migrate brings the schema to the newest version.
-func migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, files, goose.WithDisableGlobalRegistry(true))
+func migrate(ctx context.Context, db *sql.DB, d dialect) error {
+	p, err := d.migrator(db)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -156,19 +157,16 @@ func (d delivery) create() (Ingested, error) {
 // update is a delivery for an open incident.
 func (d delivery) update(inc incident.Incident) (Ingested, error) {
 	got := Ingested{ID: inc.ID}
-	if err := d.count(inc.ID); err != nil {
-		return got, err
-	}
 	merged := merge(inc.Alerts, d.seed.Alerts, d.seed.LeftOut > 0)
 	text, err := toJSON(merged)
 	if err != nil {
 		return got, err
 	}
-	if _, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET alerts = ? WHERE id = ?`, text, inc.ID); err != nil {
+	if _, err := d.c.ExecContext(d.ctx, `UPDATE incidents SET deliveries = deliveries + 1, alerts = ? WHERE id = ?`, text, inc.ID); err != nil {
 		return got, err
 	}
 	var joined []incident.Alert
-	if !inc.Phase.Acted() {
+	if !inc.Phase.Acted() && !repeats(d.seed.Alerts, inc.Alerts) {
 		// What fires anew once this one acts was not diagnosed by it: not remembered,
 		// it opens an incident of its own when it is delivered after the end.
 		if joined, err = d.remember(inc.ID); err != nil {
@@ -186,6 +184,18 @@ func (d delivery) update(inc incident.Incident) (Ingested, error) {
 		return got, nil
 	}
 	return d.resolve(inc.ID, inc.Phase)
+}
+
+// repeats reports whether every firing alert of a delivery is one that an incident
+// has: then it is remembered already. Most deliveries of a storm are such.
+func repeats(delivered, have []incident.Alert) bool {
+	for _, a := range delivered {
+		known := slices.ContainsFunc(have, func(h incident.Alert) bool { return h.Fingerprint == a.Fingerprint && h.StartsAt.Equal(a.StartsAt) })
+		if a.Status != incident.Resolved && !known {
+			return false
+		}
+	}
+	return true
 }
 
 // resolve is for an open incident none of whose alerts fires any more: the end

@@ -13,7 +13,9 @@ import (
 )
 
 // TestDeliveries feeds one target's deliveries in order and looks at what each becomes.
-func TestDeliveries(t *testing.T) {
+func TestDeliveries(t *testing.T) { testDeliveries(t, openTest) }
+
+func testDeliveries(t *testing.T, empty opener) {
 	f, r := incident.Firing, incident.Resolved
 	later := noon.Add(time.Hour)
 	type step struct {
@@ -105,7 +107,7 @@ func TestDeliveries(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openTest(t)
+			s := empty(t)
 			var ids []string
 			for i, st := range steps {
 				if st.closed && i > 0 {
@@ -158,8 +160,10 @@ func TestMergeEarlierStart(t *testing.T) {
 	}
 }
 
-func TestSupersededAndNoted(t *testing.T) {
-	s := openTest(t)
+func TestSupersededAndNoted(t *testing.T) { testSupersededAndNoted(t, openTest) }
+
+func testSupersededAndNoted(t *testing.T, empty opener) {
+	s := empty(t)
 	id := ingest(t, s, seed(alert("1", incident.Firing, noon))).ID
 	for range 3 {
 		ingest(t, s, seed(alert("1", incident.Resolved, noon)))
@@ -175,14 +179,24 @@ func TestSupersededAndNoted(t *testing.T) {
 
 // Whatever is delivered, in whatever order: one open incident at most, and never
 // a second incident for a firing that had one.
-func TestOneIncidentAFiring(t *testing.T) {
+func TestOneIncidentAFiring(t *testing.T) { testOneIncidentAFiring(t, openTest) }
+
+func testOneIncidentAFiring(t *testing.T, empty opener) {
+	s, run := empty(t), 0
 	rapid.Check(t, func(rt *rapid.T) {
-		s := openTest(t)
+		run++
 		opened := map[time.Time]string{} // by start of the firing
+		end := func(ids []string) {
+			for _, id := range ids {
+				record(t, s, id, "end", Change{To: incident.Escalated, Outcome: incident.Failed})
+			}
+		}
 		for range rapid.IntRange(1, 12).Draw(rt, "deliveries") {
 			start := noon.Add(time.Duration(rapid.IntRange(0, 2).Draw(rt, "firing")) * time.Hour)
 			status := rapid.SampledFrom([]incident.AlertStatus{incident.Firing, incident.Resolved}).Draw(rt, "status")
-			got := ingest(t, s, seed(alert("1", status, start)))
+			about := seed(alert("1", status, start))
+			about.DedupKey = fmt.Sprint(run)
+			got := ingest(t, s, about)
 			if got.New {
 				if before, twice := opened[start]; twice {
 					rt.Fatalf("firing of %s opened %s and %s", start, before, got.ID)
@@ -193,18 +207,22 @@ func TestOneIncidentAFiring(t *testing.T) {
 			if err != nil || len(open) > 1 {
 				rt.Fatalf("open: %v, %v", open, err)
 			}
-			if len(open) == 1 && rapid.Bool().Draw(rt, "close") {
-				record(t, s, open[0], "end", Change{To: incident.Escalated, Outcome: incident.Failed})
+			if rapid.Bool().Draw(rt, "close") {
+				end(open)
 			}
 		}
-		if err := s.Close(); err != nil {
+		open, err := s.OpenIDs(t.Context())
+		if err != nil {
 			rt.Fatal(err)
 		}
+		end(open)
 	})
 }
 
-func TestConcurrentDeliveries(t *testing.T) {
-	s := openTest(t)
+func TestConcurrentDeliveries(t *testing.T) { testConcurrentDeliveries(t, openTest) }
+
+func testConcurrentDeliveries(t *testing.T, empty opener) {
+	s := empty(t)
 	var wg sync.WaitGroup
 	fresh := make(chan string, 64)
 	for range 32 {
@@ -232,8 +250,10 @@ func TestConcurrentDeliveries(t *testing.T) {
 
 // TestLimit: the limit counts what was open before a notification, so one about
 // many targets gets in; when it is reached, what concerns the open ones does.
-func TestLimit(t *testing.T) {
-	s := openTest(t)
+func TestLimit(t *testing.T) { testLimit(t, openTest) }
+
+func testLimit(t *testing.T, empty opener) {
+	s := empty(t)
 	named := func(key string, a incident.Alert) Seed { return Seed{DedupKey: key, Alerts: []incident.Alert{a}} }
 	fires := alert("1", incident.Firing, noon)
 	three := []Seed{named("a", fires), named("b", fires), named("c", fires)}

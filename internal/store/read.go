@@ -29,6 +29,9 @@ type Progress struct {
 	AnswerBy time.Time                 // until when a person may answer
 	Applied  map[int]incident.Execution
 	Undone   map[int]incident.Execution
+	// OwnedAt is when the replica that runs the incident took it, SeenUntil when the
+	// one before it was last known to be up; zero without Join, and when there was none.
+	OwnedAt, SeenUntil time.Time
 }
 
 // Get returns an incident with its timeline; ErrNotFound when there is none.
@@ -91,9 +94,9 @@ func (s *Store) OpenIDs(ctx context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
-// read runs f in one snapshot.
+// read runs f in one snapshot, on either database.
 func (s *Store) read(ctx context.Context, f func(tx *sql.Tx) error) error {
-	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.readers.BeginTx(ctx, s.d.snapshot)
 	if err != nil {
 		return err
 	}
@@ -115,12 +118,12 @@ func load(ctx context.Context, tx *sql.Tx, id string) (Progress, error) {
 func loadRow(ctx context.Context, tx *sql.Tx, p *Progress) error {
 	var target, alerts string
 	var diagnosis, plan, decisions, verification sql.NullString
-	var received int64
+	var received, owned, seen int64
 	var closed, answerBy sql.NullInt64
 	err := tx.QueryRowContext(ctx, `SELECT dedup_key, phase, outcome, reason, no_target, deliveries, received_at, closed_at,
-		target, alerts, diagnosis, plan, decisions, verification, answer_by FROM incidents WHERE id = ?`, p.ID).
+		target, alerts, diagnosis, plan, decisions, verification, answer_by, owned_at, owner_seen FROM incidents WHERE id = ?`, p.ID).
 		Scan(&p.DedupKey, &p.Phase, &p.Outcome, &p.Reason, &p.NoTarget, &p.Deliveries, &received, &closed,
-			&target, &alerts, &diagnosis, &plan, &decisions, &verification, &answerBy)
+			&target, &alerts, &diagnosis, &plan, &decisions, &verification, &answerBy, &owned, &seen)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
@@ -128,6 +131,7 @@ func loadRow(ctx context.Context, tx *sql.Tx, p *Progress) error {
 		return err
 	}
 	p.ReceivedAt, p.ClosedAt, p.AnswerBy = at(received), atNull(closed), atNull(answerBy)
+	p.OwnedAt, p.SeenUntil = atNull(sql.NullInt64{Int64: owned, Valid: owned != 0}), atNull(sql.NullInt64{Int64: seen, Valid: seen != 0})
 	for _, doc := range []struct {
 		text sql.NullString
 		to   any

@@ -66,7 +66,9 @@ type prepared struct {
 // Record commits c under a key that is unique in the incident. Under a key that
 // is there already it changes nothing and fresh is false. A closed incident
 // takes lines of the timeline and refuses everything else with ErrClosed; a
-// phase that cannot follow is ErrPhase.
+// phase that cannot follow is ErrPhase. After Join, an incident that this replica
+// does not own is ErrLost, also when the key is there: a nil error says that nobody
+// else had the incident when it was committed.
 func (s *Store) Record(ctx context.Context, id, key string, c Change) (fresh bool, err error) {
 	if c.Event.At.IsZero() {
 		c.Event.At = time.Now()
@@ -94,6 +96,9 @@ func (s *Store) Record(ctx context.Context, id, key string, c Change) (fresh boo
 	}
 	err = s.write.do(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		fresh = false
+		if err := s.mine(ctx, conn, id); err != nil {
+			return err
+		}
 		there, err := hasKey(ctx, conn, id, key)
 		if err != nil || there {
 			return err
@@ -201,7 +206,7 @@ func appendEvent(ctx context.Context, c *sql.Conn, id, key string, e incident.Ev
 		fields = sql.NullString{Valid: true, String: text}
 	}
 	_, err := c.ExecContext(ctx, `INSERT INTO timeline (incident, seq, key, at, phase, kind, message, fields)
-		SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7 FROM timeline WHERE incident = ?1
+		VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM timeline WHERE incident = ?1), ?2, ?3, ?4, ?5, ?6, ?7)
 		ON CONFLICT (incident, key) DO NOTHING`,
 		id, key, e.At.UnixNano(), e.Phase, e.Kind, e.Message, fields)
 	return err

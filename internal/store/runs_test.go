@@ -22,8 +22,10 @@ func acted(t *testing.T, s *Store, name string) (id string, end func(incident.Ou
 
 // Runs has what is being done and what ended since a time, with the scope of the
 // decision that let it act.
-func TestRuns(t *testing.T) {
-	s := openTest(t)
+func TestRuns(t *testing.T) { testRuns(t, openTest) }
+
+func testRuns(t *testing.T, empty opener) {
+	s := empty(t)
 	before := time.Now()
 	running, _ := acted(t, s, "web-1")
 	ended, end := acted(t, s, "web-2")
@@ -48,8 +50,10 @@ func TestRuns(t *testing.T) {
 	}
 }
 
-func TestPause(t *testing.T) {
-	s := openTest(t)
+func TestPause(t *testing.T) { testPause(t, openTest) }
+
+func testPause(t *testing.T, empty opener) {
+	s := empty(t)
 	for range 2 {
 		if _, paused, err := s.Paused(t.Context()); paused || err != nil {
 			t.Fatalf("paused %v, %v", paused, err)

@@ -1,10 +1,12 @@
-// Package store keeps incidents in one SQLite file: what was received, every
-// transition before it is acted on, what was done. It stands behind every stage
-// of the flow: the webhook's 2xx means that Ingest committed, and the workflow
-// (internal/respond) goes on after a crash from what it finds here.
+// Package store keeps incidents in one SQLite file, or in PostgreSQL where several
+// replicas of kmend share them: what was received, every transition before it is
+// acted on, what was done. It stands behind every stage of the flow: the webhook's
+// 2xx means that Ingest committed, and the workflow (internal/respond) goes on
+// after a crash from what it finds here.
 //
 // A write has reached the disk (fsync) when its call returns. Writes that come
-// at the same time share one transaction.
+// at the same time share one transaction. docs/durability.md says how replicas
+// are kept from doing one thing twice.
 package store
 
 import (
@@ -17,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,12 +39,15 @@ var (
 	ErrExpired     = errors.New("the time for an approval is over")
 	ErrInUse       = errors.New("database is in use by another process")
 	ErrStopped     = errors.New("store is closed")
+	// ErrLost: another replica has taken the incident over, or this one was taken for
+	// dead. It must not act on it.
+	ErrLost = errors.New("the incident is not this replica's")
 )
 
 // Refused reports whether err is the store's answer and no storage trouble:
 // trying again gives the same.
 func Refused(err error) bool {
-	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrSamePerson, ErrNotApprover, ErrNotAllowed, ErrExpired} {
+	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrSamePerson, ErrNotApprover, ErrNotAllowed, ErrExpired, ErrLost} {
 		if errors.Is(err, r) {
 			return true
 		}
@@ -58,11 +64,15 @@ type Store struct {
 	write   *writer
 	writers *sql.DB // one connection, held by write
 	readers *sql.DB
-	lock    *os.File
-	path    string
+	lock    *os.File // SQLite: keeps other processes away
+	path    string   // what errors call the database
 	busy    time.Duration
 	alone   chan struct{} // full while somebody is Alone
 	close   sync.Once
+
+	d        dialect
+	postgres *pgx.ConnConfig // nil: SQLite
+	lease    lease
 }
 
 // Open opens the database file at path, creating it and its directory (mode
@@ -81,7 +91,7 @@ func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err e
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, busy: busy, alone: make(chan struct{}, 1)}
+	s := &Store{path: path, busy: busy, d: sqliteDialect(), alone: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -102,19 +112,27 @@ func open(ctx context.Context, path string, busy time.Duration) (_ *Store, err e
 		return nil, err
 	}
 	s.writers.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.writers); err != nil {
+	if err := migrate(ctx, s.writers, s.d); err != nil {
 		return nil, fmt.Errorf("migrating: %w", err)
 	}
 	if s.readers, err = connect(path, busy, "_pragma=query_only(ON)"); err != nil {
 		return nil, err
 	}
 	s.readers.SetMaxOpenConns(4)
-	s.write, err = newWriter(context.WithoutCancel(ctx), s.writers)
+	s.write, err = newWriter(context.WithoutCancel(ctx), s.writers, s.d)
 	return s, err
 }
 
-// DB is a new handle on the same file for the workflow engine, which closes it
-// when it is shut down: WAL, synchronous=FULL, foreign keys, and immediate
+// Check reports whether the database answers.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.readers.PingContext(ctx); err != nil {
+		return fmt.Errorf("asking database %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// DB is a new handle on the same SQLite file for the workflow engine, which closes
+// it when it is shut down: WAL, synchronous=FULL, foreign keys, and immediate
 // transactions, because the engine reads before it writes and SQLite would answer
 // BUSY to that without waiting.
 func (s *Store) DB() (*sql.DB, error) {
@@ -134,6 +152,7 @@ func (s *Store) Close() error {
 		if s.write != nil {
 			errs = append(errs, s.write.stop())
 		}
+		s.lease.drop()
 		for _, db := range []*sql.DB{s.readers, s.writers} {
 			if db != nil {
 				errs = append(errs, db.Close())

@@ -78,8 +78,10 @@ func examplePlan() incident.Plan {
 }
 
 // TestRoundTrip: everything that is saved is read as it was.
-func TestRoundTrip(t *testing.T) {
-	s := openTest(t)
+func TestRoundTrip(t *testing.T) { testRoundTrip(t, openTest) }
+
+func testRoundTrip(t *testing.T, empty opener) {
+	s := empty(t)
 	a := incident.Alert{Fingerprint: "f1", Status: incident.Firing, StartsAt: noon, GeneratorURL: "http://p/", Labels: map[string]string{"alertname": "x\n\"'; DROP TABLE incidents; --"}, Annotations: map[string]string{"summary": "ü\x00"}}
 	target := incident.Target{Cluster: "c", Node: "n", Namespace: "ns", Pod: "p", PodUID: "u", Container: "co", ContainerID: "ci"}
 	id := ingest(t, s, Seed{DedupKey: "k", Target: target, Alerts: []incident.Alert{a}, Source: "alertmanager/r"}).ID
@@ -125,8 +127,10 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestRecord(t *testing.T) {
-	s := openTest(t)
+func TestRecord(t *testing.T) { testRecord(t, openTest) }
+
+func testRecord(t *testing.T, empty opener) {
+	s := empty(t)
 	id := ingest(t, s, seed(alert("1", incident.Firing, noon))).ID
 	plan := examplePlan()
 	for _, tt := range []struct {
@@ -160,8 +164,10 @@ func TestRecord(t *testing.T) {
 
 // Every phase machine step, against the database: what Phase.To forbids, the
 // transaction refuses, and nothing of the change stays.
-func TestPhasesAreChecked(t *testing.T) {
-	s := openTest(t)
+func TestPhasesAreChecked(t *testing.T) { testPhasesAreChecked(t, openTest) }
+
+func testPhasesAreChecked(t *testing.T, empty opener) {
+	s := empty(t)
 	way := map[incident.Phase][]incident.Phase{
 		incident.Received: {}, incident.Diagnosing: {incident.Diagnosing}, incident.Planned: {incident.Diagnosing, incident.Planned},
 		incident.AwaitingApproval: {incident.Diagnosing, incident.Planned, incident.AwaitingApproval},
@@ -187,8 +193,10 @@ func TestPhasesAreChecked(t *testing.T) {
 	}
 }
 
-func TestList(t *testing.T) {
-	s := openTest(t)
+func TestList(t *testing.T) { testList(t, openTest) }
+
+func testList(t *testing.T, empty opener) {
+	s := empty(t)
 	var ids []string
 	for i := range 5 {
 		ids = append(ids, ingest(t, s, Seed{DedupKey: fmt.Sprint(i), Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID)
@@ -228,8 +236,10 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestApprove(t *testing.T) {
-	s := openTest(t)
+func TestApprove(t *testing.T) { testApprove(t, openTest) }
+
+func testApprove(t *testing.T, empty opener) {
+	s := empty(t)
 	plan := examplePlan()
 	waiting := func(key string, until time.Time) string {
 		id := ingest(t, s, Seed{DedupKey: key, Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID
@@ -267,8 +277,10 @@ func TestApprove(t *testing.T) {
 	}
 }
 
-func TestClaim(t *testing.T) {
-	s := openTest(t)
+func TestClaim(t *testing.T) { testClaim(t, openTest) }
+
+func testClaim(t *testing.T, empty opener) {
+	s := empty(t)
 	a := ingest(t, s, Seed{DedupKey: "a", Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID
 	b := ingest(t, s, Seed{DedupKey: "b", Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID
 	claim := func(id string, things ...string) string {
@@ -365,21 +377,6 @@ func TestFilesArePrivate(t *testing.T) {
 		}
 		if st.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %s", f, st.Mode())
-		}
-	}
-}
-
-func TestHeartbeat(t *testing.T) {
-	s := openTest(t)
-	if at, err := s.LastBeat(t.Context()); err != nil || !at.IsZero() {
-		t.Errorf("before the first: %s, %v", at, err)
-	}
-	for _, now := range []time.Time{noon, noon.Add(time.Minute)} {
-		if err := s.Beat(t.Context(), now); err != nil {
-			t.Fatal(err)
-		}
-		if at, err := s.LastBeat(t.Context()); err != nil || !at.Equal(now) {
-			t.Errorf("LastBeat = %s, %v; want %s", at, err, now)
 		}
 	}
 }

@@ -190,8 +190,10 @@ func TestPragmas(t *testing.T) {
 
 // What one call brings along may be impossible to encode, or make it panic: that
 // call has an error, and the writer goes on.
-func TestOneBadCall(t *testing.T) {
-	s := openTest(t)
+func TestOneBadCall(t *testing.T) { testOneBadCall(t, openTest) }
+
+func testOneBadCall(t *testing.T, empty opener) {
+	s := empty(t)
 	bad := big(1)
 	bad.Alerts[0].StartsAt = noon.In(time.FixedZone("", 24*60*60)) // MarshalJSON refuses it
 	if _, err := s.Ingest(t.Context(), []Seed{bad}, 10); err == nil || Refused(err) {

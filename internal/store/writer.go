@@ -3,19 +3,29 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // maxBatch bounds how many calls share one transaction, and with it how long
 // the other connections wait for theirs.
 const maxBatch = 128
 
-// writer is the one goroutine that writes. The calls that arrive while it
-// commits go into its next transaction together: one fsync for all of them.
+// tries is how often a transaction is run that the database gave up for the sake
+// of another.
+const tries = 3
+
+// writer is the one goroutine of this process that writes. The calls that arrive
+// while it commits go into its next transaction together: one fsync, and with
+// replicas one turn, for all of them.
 type writer struct {
-	conn *sql.Conn
+	db   *sql.DB
+	conn *sql.Conn // nil after trouble with a server, until the next transaction
+	d    dialect
 	ctx  context.Context
 	ops  chan op
 	quit chan struct{}
@@ -29,18 +39,18 @@ type op struct {
 	answer chan error
 }
 
-func newWriter(ctx context.Context, db *sql.DB) (*writer, error) {
+func newWriter(ctx context.Context, db *sql.DB, d dialect) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{conn: conn, ctx: ctx, ops: make(chan op), quit: make(chan struct{}), done: make(chan struct{})}
+	w := &writer{db: db, conn: conn, d: d, ctx: ctx, ops: make(chan op), quit: make(chan struct{}), done: make(chan struct{})}
 	go w.run()
 	return w, nil
 }
 
 // do runs f in a transaction and returns when that is on disk. It may run f
-// twice; f must set its results anew each time. ctx counts until f's turn comes.
+// more than once; f must set its results anew each time. ctx counts until f's turn comes.
 func (w *writer) do(ctx context.Context, f func(ctx context.Context, c *sql.Conn) error) error {
 	o := op{do: f, answer: make(chan error, 1)}
 	select {
@@ -56,6 +66,9 @@ func (w *writer) do(ctx context.Context, f func(ctx context.Context, c *sql.Conn
 func (w *writer) stop() error {
 	w.once.Do(func() { close(w.quit) })
 	<-w.done
+	if w.conn == nil {
+		return nil
+	}
 	return w.conn.Close()
 }
 
@@ -88,8 +101,12 @@ func (w *writer) gather(first op) []op {
 // commit answers every call of the batch.
 func (w *writer) commit(batch []op) {
 	answers, err := w.together(batch)
-	if err != nil && len(batch) > 1 {
-		// One call's trouble must not fail its neighbours: each on its own.
+	for n := 1; err != nil && n < tries && again(err); n++ {
+		answers, err = w.together(batch)
+	}
+	if err != nil && len(batch) > 1 && w.conn != nil {
+		// One call's trouble must not fail its neighbours: each on its own. Not so
+		// when the server is gone: each would wait for it.
 		for _, o := range batch {
 			w.commit([]op{o})
 		}
@@ -104,57 +121,90 @@ func (w *writer) commit(batch []op) {
 	}
 }
 
+// again reports whether a transaction that certainly was not committed is to be run
+// again: PostgreSQL ended it for the sake of another (serialization_failure,
+// deadlock_detected), or the connection had broken before it was used.
+func again(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01") || errors.Is(err, driver.ErrBadConn)
+}
+
 // together runs the batch in one transaction. answers are the refusals of
-// single calls; err means that nothing of the batch was committed.
+// single calls; err means that the batch is not known to be committed.
 func (w *writer) together(batch []op) (answers []error, err error) {
-	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
-		return nil, fmt.Errorf("beginning a transaction: %w", err)
+	ctx := w.ctx
+	if w.d.shared { // a server may hang; a file does not
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, busyTimeout, fmt.Errorf("the database does not answer within %s", busyTimeout))
+		defer cancel()
+	}
+	if w.conn == nil {
+		if w.conn, err = w.db.Conn(ctx); err != nil {
+			return nil, fmt.Errorf("connecting: %w", err)
+		}
+	}
+	if err := w.exec(ctx, w.d.begin); err != nil {
+		return nil, errors.Join(fmt.Errorf("beginning a transaction: %w", err), w.rollback(ctx))
 	}
 	defer func() {
 		if err != nil {
-			// SQLite ends the transaction by itself after some errors; then this
-			// one has nothing to do and its error says nothing.
-			_ = w.exec("ROLLBACK")
+			err = errors.Join(err, w.rollback(ctx))
 		}
 	}()
 	answers = make([]error, len(batch))
 	for i, o := range batch {
-		if answers[i], err = w.one(o); err != nil {
+		if answers[i], err = w.one(ctx, o); err != nil {
 			return nil, err
 		}
 	}
-	if err := w.exec("COMMIT"); err != nil {
+	if err := w.exec(ctx, "COMMIT"); err != nil {
 		return nil, fmt.Errorf("committing: %w", err)
 	}
 	return answers, nil
 }
 
+// rollback ends a transaction that went wrong. SQLite has ended it by itself after
+// some errors; then this one's error says nothing. A server whose answer to this is
+// an error gets a new connection. The error it returns is nil, or ctx's cause.
+func (w *writer) rollback(ctx context.Context) error {
+	err := w.exec(ctx, "ROLLBACK")
+	if err == nil || !w.d.shared {
+		return nil
+	}
+	discard(w.conn)
+	w.conn = nil
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
 // one runs a call in a savepoint of its own.
-func (w *writer) one(o op) (refusal, err error) {
-	if err := w.exec("SAVEPOINT op"); err != nil {
+func (w *writer) one(ctx context.Context, o op) (refusal, err error) {
+	if err := w.exec(ctx, "SAVEPOINT op"); err != nil {
 		return nil, err
 	}
-	err = w.guarded(o)
+	err = w.guarded(ctx, o)
 	if err == nil {
-		return nil, w.exec("RELEASE op")
+		return nil, w.exec(ctx, "RELEASE op")
 	}
 	if !Refused(err) {
 		return nil, err
 	}
-	return err, errors.Join(w.exec("ROLLBACK TO op"), w.exec("RELEASE op"))
+	return err, w.exec(ctx, "ROLLBACK TO op; RELEASE op")
 }
 
 // guarded makes a panic of one call its error: the one writer has to go on.
-func (w *writer) guarded(o op) (err error) {
+func (w *writer) guarded(ctx context.Context, o op) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("a write panicked: %v", v)
 		}
 	}()
-	return o.do(w.ctx, w.conn)
+	return o.do(ctx, w.conn)
 }
 
-func (w *writer) exec(sql string) error {
-	_, err := w.conn.ExecContext(w.ctx, sql)
+func (w *writer) exec(ctx context.Context, sql string) error {
+	_, err := w.conn.ExecContext(ctx, sql)
 	return err
 }

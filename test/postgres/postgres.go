@@ -29,6 +29,7 @@ type Server struct {
 	PID int // of the postmaster
 	cmd *exec.Cmd
 	log bytes.Buffer
+	run func(out *bytes.Buffer, name string, args ...string) *exec.Cmd
 }
 
 // ErrNone is that of a machine without PostgreSQL.
@@ -91,7 +92,7 @@ func Start(t testing.TB, cgroups ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, dir: dir}
-	run := func(out *bytes.Buffer, name string, args ...string) *exec.Cmd {
+	s.run = func(out *bytes.Buffer, name string, args ...string) *exec.Cmd {
 		cmd := exec.Command(filepath.Join(filepath.Dir(postgres), name), args...)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
 		cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "LD_LIBRARY_PATH=" + libraries}
@@ -99,15 +100,10 @@ func Start(t testing.TB, cgroups ...string) *Server {
 		return cmd
 	}
 	data := filepath.Join(dir, "data")
-	if err := run(&s.log, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8").Run(); err != nil {
+	if err := s.run(&s.log, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "--no-locale", "-E", "UTF8").Run(); err != nil {
 		t.Fatalf("initdb: %v: %s", err, s.log.String())
 	}
-	s.cmd = run(&s.log, "postgres", "-D", data, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off",
-		"-c", "max_connections=300", "-c", "deadlock_timeout=1s", "-c", "max_prepared_transactions=5", "-c", "shared_buffers=16MB")
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s.PID = s.cmd.Process.Pid
+	s.start()
 	t.Cleanup(s.stop)
 	s.connected()
 	for _, dir := range cgroups {
@@ -120,6 +116,52 @@ func Start(t testing.TB, cgroups ...string) *Server {
 		}
 	}
 	return s
+}
+
+func (s *Server) start() {
+	s.t.Helper()
+	s.cmd = s.run(&s.log, "postgres", "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off",
+		"-c", "max_connections=300", "-c", "deadlock_timeout=1s", "-c", "max_prepared_transactions=5", "-c", "shared_buffers=16MB")
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.PID = s.cmd.Process.Pid
+}
+
+// Database makes an empty database and returns its URL.
+func (s *Server) Database(name string) (address string) {
+	s.t.Helper()
+	c, err := s.dial()
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, s.log.String())
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Exec(s.t.Context(), `CREATE DATABASE "`+name+`"`); err != nil {
+		s.t.Fatal(err)
+	}
+	return "postgres://postgres@/" + name + "?sslmode=disable&host=" + s.dir
+}
+
+// Hang stops every process of the server where it is, as if its machine hung;
+// resume lets them go on.
+func (s *Server) Hang() (resume func()) {
+	s.t.Helper()
+	signal := func(sig syscall.Signal) {
+		for _, pid := range s.PIDs() {
+			if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+				s.t.Error(err)
+			}
+		}
+	}
+	signal(syscall.SIGSTOP)
+	return func() { signal(syscall.SIGCONT) }
+}
+
+// Down ends the server at once, connections and all; up starts it on its data.
+func (s *Server) Down() (up func()) {
+	s.t.Helper()
+	s.stop()
+	return func() { s.start(); s.connected() }
 }
 
 // stop ends the server at once: nobody needs its data.
