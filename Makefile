@@ -63,6 +63,11 @@ check: fmt vet generated lint ## The fast loop: format, vet, generated files, li
 test: ## Everything, on the real kernel, in VMs, on a real cluster; installs what it needs (root).
 	@.ci/test
 
+.PHONY: soak
+soak: ## The long tests: storms of alerts and every crash on PostgreSQL (root; some minutes).
+	@test/setup/debs postgresql-15 >/dev/null
+	@KMEND_SOAK=1 $(GO) test -count=1 -timeout 20m -run 'Storm|Replica|Postgres|Killed' ./internal/store ./internal/respond ./internal/app
+
 .PHONY: bench
 bench: build ## Measure; prints and writes docs/benchmarks.md (root).
 	@test/setup/tools bench
