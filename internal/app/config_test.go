@@ -107,6 +107,9 @@ func TestDocumentedExample(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(dir, "database.url"), []byte("postgres://kmend:secret@db/kmend"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(dir, "kmend.yaml")
 	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
 		t.Fatal(err)
