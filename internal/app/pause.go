@@ -29,7 +29,9 @@ type stopper struct {
 	log    *slog.Logger
 	doors  doors
 	pauses pauses
-	guard  interface{ Paused(context.Context) string }
+	guard  interface {
+		Paused(context.Context) (string, error)
+	}
 }
 
 // pauseState is the answer of all three. Why names every switch that is on, that
@@ -49,7 +51,11 @@ func (s stopper) routes(r chi.Router) {
 }
 
 func (s stopper) state(w http.ResponseWriter, r *http.Request) {
-	answer := pauseState{APIVersion: incident.APIVersion, Kind: "Pause", Why: s.guard.Paused(r.Context())}
+	answer := pauseState{APIVersion: incident.APIVersion, Kind: "Pause"}
+	why, unknown := s.guard.Paused(r.Context())
+	if answer.Why = why; unknown != nil { // nothing is done then either
+		answer.Why = "whether kmend is paused is not known: " + unknown.Error()
+	}
 	answer.Paused = answer.Why != ""
 	p, paused, err := s.pauses.Paused(r.Context())
 	if err != nil {

@@ -33,7 +33,7 @@ func TestActionsWithoutACluster(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
-	if len(irreversible) != 18 {
-		t.Errorf("%d actions, want 18", len(irreversible))
+	if len(irreversible) != 23 {
+		t.Errorf("%d actions, want 23", len(irreversible))
 	}
 }

@@ -421,4 +421,4 @@ func TestSlackAway(t *testing.T) {
 	b.ends("Expired:")
 }
 
-func (h *doubles) Paused(context.Context) string { return "" }
+func (h *doubles) Paused(context.Context) (string, error) { return "", nil }

@@ -7,7 +7,6 @@ package guard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -67,7 +66,7 @@ func (g *Guard) Facts(ctx context.Context, inc incident.Incident, plan incident.
 		}
 	}
 	var err error
-	f.Paused, err = g.paused(ctx)
+	f.Paused, err = g.Paused(ctx)
 	missing("pause", err)
 	f.History, err = g.history(ctx)
 	missing("history", err)
@@ -89,21 +88,11 @@ func (g *Guard) Facts(ctx context.Context, inc incident.Incident, plan incident.
 	return f
 }
 
-// Paused says who stopped kmend and why, "" when nobody did. That nobody knows is
-// a reason too.
-func (g *Guard) Paused(ctx context.Context) string {
+// Paused says who stopped kmend and why, "" when nobody did. One switch is enough;
+// an error is that none is on and one of them gives no answer.
+func (g *Guard) Paused(ctx context.Context) (why string, unknown error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	why, err := g.paused(ctx)
-	if err != nil {
-		return fmt.Sprintf("whether kmend is paused is not known: %v", err)
-	}
-	return why
-}
-
-// paused asks every switch; one is enough.
-func (g *Guard) paused(ctx context.Context) (string, error) {
-	var unknown error
 	for _, s := range g.Switches {
 		why, err := s.Paused(ctx)
 		if why != "" && err == nil {

@@ -217,11 +217,12 @@ func TestKilledInAStepThatMustNotBeDoneTwice(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(at, " ", "_"), func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			child{Dir: dir, HangAt: at, Worse: true, Once: true}.killedThere(t)
+			here := onSQLite(t)
+			dir := here.Dir
+			here.with(child{HangAt: at, Worse: true, Once: true}).killedThere(t)
 			lines := worldLines(t, dir)
-			child{Dir: dir, Worse: true, Once: true}.toTheEnd(t)
-			inc := readIncident(t, dir)
+			here.with(child{Worse: true, Once: true}).toTheEnd(t)
+			inc := readIncident(t, here)
 			checkTimeline(t, inc)
 			if got := worldLines(t, dir); inc.Outcome != want || !strings.Contains(inc.Reason, "must not be done twice") || !slices.Equal(got, lines) {
 				t.Errorf("outcome %s (%s), world %q, want %s and %q", inc.Outcome, inc.Reason, got, want, lines)

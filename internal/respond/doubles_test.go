@@ -19,7 +19,7 @@ type stages struct {
 	diagnose func(ctx context.Context, t incident.Target, window time.Duration) (incident.Diagnosis, error)
 	plan     func(inc incident.Incident) (incident.Plan, bool, string, error)
 	decide   func(inc incident.Incident, p incident.Plan) incident.Decision
-	paused   func() string
+	paused   func() (string, error)
 	preview  func(ctx context.Context, p incident.Plan) (incident.Plan, error)
 	apply    func(ctx context.Context, p incident.Plan, step int) (incident.Execution, error)
 	undo     func(ctx context.Context, p incident.Plan, done incident.Execution) (incident.Execution, error)
@@ -58,11 +58,11 @@ func (s *stages) Plan(inc incident.Incident) (incident.Plan, bool, string, error
 	return twoSteps(inc), true, "", nil
 }
 
-func (s *stages) Paused(context.Context) string {
+func (s *stages) Paused(context.Context) (string, error) {
 	if s.paused != nil {
 		return s.paused()
 	}
-	return ""
+	return "", nil
 }
 
 func (s *stages) Decide(_ context.Context, inc incident.Incident, p incident.Plan) incident.Decision {

@@ -244,7 +244,9 @@ func (r *Responder) untilPaused(ctx context.Context) (_ context.Context, done fu
 	go func() {
 		defer close(watching)
 		for sleep(ctx, pauseInterval) == nil {
-			if why := r.Guard.Paused(ctx); why != "" && ctx.Err() == nil {
+			// That nobody knows is no reason to break off in the middle: it may be known
+			// again in a moment, and what is half done is the worst of all.
+			if why, err := r.Guard.Paused(ctx); err == nil && why != "" {
 				cancel(errors.New(why))
 			}
 		}

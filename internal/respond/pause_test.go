@@ -14,16 +14,16 @@ import (
 // brake is a switch that a test pulls.
 type brake struct{ on atomic.Bool }
 
-func (b *brake) paused() string {
+func (b *brake) paused() (string, error) {
 	if b.on.Load() {
-		return "kmend is paused by ada"
+		return "kmend is paused by ada", nil
 	}
-	return ""
+	return "", nil
 }
 
 // decide denies while the brake is on, as internal/guard does.
 func (b *brake) decide(incident.Incident, incident.Plan) incident.Decision {
-	if why := b.paused(); why != "" {
+	if why, _ := b.paused(); why != "" {
 		return incident.Decision{Effect: incident.Deny, Policy: "kmend", Rule: "pause", Reason: why}
 	}
 	return incident.Decision{Effect: incident.Allow, Policy: "test", Reason: "it is a test"}
@@ -97,6 +97,51 @@ func TestPauseBeforeTheUndoing(t *testing.T) {
 	bench := start(t, d)
 	bench.ingest(firing("/a"))
 	if inc := bench.reported(); inc.Outcome != incident.Failed || !strings.Contains(inc.Reason, "44% after; step 2 stays as it is and was not undone: kmend is paused by ada") {
+		t.Errorf("outcome %s: %s", inc.Outcome, inc.Reason)
+	}
+}
+
+// That nobody knows for a moment whether kmend is paused breaks nothing off, and
+// what did not help is undone once it is known.
+func TestPauseThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	d := &stages{
+		paused: func() (string, error) {
+			if asked.Add(1) < 4 {
+				return "", errors.New("the database is away")
+			}
+			return "", nil
+		},
+		apply: func(ctx context.Context, _ incident.Plan, i int) (incident.Execution, error) {
+			if i == 0 {
+				select {
+				case <-ctx.Done():
+					return incident.Execution{}, context.Cause(ctx)
+				case <-time.After(2500 * time.Millisecond):
+				}
+			}
+			return incident.Execution{Result: "applied", State: map[string]string{}}, nil
+		},
+		verify: worse,
+	}
+	bench := start(t, d)
+	bench.ingest(firing("/a"))
+	if inc := bench.reported(); inc.Outcome != incident.Undone {
+		t.Errorf("outcome %s: %s", inc.Outcome, inc.Reason)
+	}
+	if asked.Load() < 5 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+}
+
+// While it stays unknown nothing is undone.
+func TestPauseThatIsNeverKnown(t *testing.T) {
+	t.Parallel()
+	d := &stages{verify: worse, paused: func() (string, error) { return "", errors.New("the database is away") }}
+	bench := start(t, d, func(o *Options) { o.StageTimeout = 100 * time.Millisecond })
+	bench.ingest(firing("/a"))
+	if inc := bench.reported(); inc.Outcome != incident.Failed || !strings.Contains(inc.Reason, "step 2 stays as it is and was not undone: whether kmend is paused is not known: the database is away") {
 		t.Errorf("outcome %s: %s", inc.Outcome, inc.Reason)
 	}
 }

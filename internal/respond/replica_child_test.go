@@ -77,7 +77,7 @@ func (c child) answer(ctx context.Context, s *store.Store, r *Responder) {
 		case inc.Target.Cgroup == "awaiting":
 			c.mark("reached", "awaiting")
 		case inc.Approval == nil:
-			_ = r.Approve(ctx, incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"})
+			_ = r.Approve(ctx, incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"})
 		}
 	}
 }

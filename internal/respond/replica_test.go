@@ -124,7 +124,7 @@ func (w crew) finished(n int, patience time.Duration) map[string]incident.Incide
 		for _, inc := range list {
 			by[inc.Target.Cgroup] = inc
 			if inc.Phase == incident.AwaitingApproval && inc.Approval == nil {
-				err := w.store.Approve(w.t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada"})
+				err := w.store.Approve(w.t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}, 1)
 				if err != nil && !store.Refused(err) { // r1 answers too
 					w.t.Fatal(err)
 				}

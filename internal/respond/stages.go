@@ -32,9 +32,9 @@ type Planner interface {
 // wrong inside is a Decision with Effect Deny and the reason.
 type Guard interface {
 	Decide(ctx context.Context, inc incident.Incident, plan incident.Plan) incident.Decision
-	// Paused says who stopped kmend and why, "" when nobody did: then nothing is
-	// changed any more, nor put back. It is asked often.
-	Paused(ctx context.Context) string
+	// Paused says who stopped kmend and why, "" when nobody did: while it is paused
+	// nothing is changed, nor put back. An error is that nobody knows. It is asked often.
+	Paused(ctx context.Context) (why string, err error)
 }
 
 // Executor previews, applies and undoes the steps of a plan (package remediate).

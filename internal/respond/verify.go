@@ -113,7 +113,11 @@ func (r *Responder) undo(ctx context.Context, p store.Progress) (left string, er
 		if _, done := p.Undone[i]; done {
 			continue
 		}
-		if why := r.Guard.Paused(ctx); why != "" {
+		why, err := r.heldBack(ctx)
+		if err != nil {
+			return "", err
+		}
+		if why != "" {
 			return fmt.Sprintf("step %d stays as it is and was not undone: %s", i+1, why), nil
 		}
 		if left, err = r.undoStep(ctx, p, i); left != "" || err != nil {
@@ -121,6 +125,24 @@ func (r *Responder) undo(ctx context.Context, p store.Progress) (left string, er
 		}
 	}
 	return "", nil
+}
+
+// heldBack says why nothing may be put back now, "" when it may. Whether kmend is
+// paused is asked until it is known, for as long as a stage may take: undoing what
+// does not help is worth waiting for, and doing it against a pause is not.
+func (r *Responder) heldBack(ctx context.Context) (string, error) {
+	for until := time.Now().Add(r.StageTimeout); ; {
+		why, err := r.Guard.Paused(ctx)
+		switch {
+		case err == nil:
+			return why, nil
+		case time.Now().After(until):
+			return fmt.Sprintf("whether kmend is paused is not known: %v", err), nil
+		}
+		if err := sleep(ctx, time.Second); err != nil {
+			return "", err
+		}
+	}
 }
 
 func (r *Responder) undoStep(ctx context.Context, p store.Progress, i int) (left string, err error) {

@@ -139,7 +139,7 @@ func (s *Store) Told(ctx context.Context, lately time.Time) (closed, answered []
 		if closed, err = column(ctx, tx, `SELECT id FROM incidents WHERE owner = ? AND closed_at > ?`, token, lately.UnixNano()); err != nil {
 			return err
 		}
-		answered, err = column(ctx, tx, `SELECT i.id FROM incidents i JOIN approvals a ON a.incident = i.id WHERE i.owner = ? AND i.closed_at IS NULL`, token)
+		answered, err = column(ctx, tx, `SELECT DISTINCT i.id FROM incidents i JOIN answers a ON a.incident = i.id WHERE i.owner = ? AND i.closed_at IS NULL`, token)
 		return err
 	})
 	if err != nil {

@@ -122,6 +122,8 @@ func found(inc incident.Incident) ([]string, bool) {
 func planHead(p incident.Plan) string {
 	head := "*Plan* " + code(p.Runbook)
 	switch {
+	case p.ReportOnly():
+		return "*To do*, by " + code(p.Runbook)
 	case p.Irreversible():
 		return head + ", *cannot be undone*"
 	case p.Undo == incident.UndoAutomatic:
@@ -131,6 +133,9 @@ func planHead(p incident.Plan) string {
 }
 
 func steps(p incident.Plan) []string {
+	if p.ReportOnly() {
+		return []string{p.Report}
+	}
 	var lines []string
 	for i, s := range p.Steps {
 		if s.Preview == nil {

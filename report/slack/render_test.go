@@ -86,6 +86,7 @@ func TestRenderOutcomes(t *testing.T) {
 		incident.OutcomeInconclusive: {"Inconclusive: pod", "Not executed"},
 		incident.NoTarget:            {"Nothing to measure: pod", "Not executed"},
 		incident.NoRunbook:           {"No runbook: pod", "Not executed"},
+		incident.Reported:            {"For a person: pod", "To do", "look at the disk", "Not executed: it is a person's to remove."},
 		incident.Denied:              {"Denied: pod", "Denied by bob at", "Not executed: the plan was not allowed."},
 		incident.Expired:             {"Expired: pod", "Not executed: the time was over."},
 		incident.Superseded:          {"Superseded: pod", "Not executed: the alert resolved before kmend acted."},
@@ -99,6 +100,8 @@ func TestRenderOutcomes(t *testing.T) {
 		case incident.Fixed:
 			inc.Approvals = []incident.Approval{yes("ada"), yes("bob")}
 			inc.Executions = []incident.Execution{{Before: "0.3 CPU", After: "0.6 CPU", Result: "applied"}}
+		case incident.Reported:
+			inc.Plan, inc.Decisions = &incident.Plan{Runbook: "report-disk", Report: "look at the disk"}, nil
 		case incident.Denied:
 			inc.Approvals = []incident.Approval{{By: "bob", At: noon}}
 		case incident.OutcomeClean, incident.NoTarget:
