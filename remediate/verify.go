@@ -37,21 +37,22 @@ const epsilon = 1e-9
 // The share is state / active: thread-milliseconds in the cause's ledger state
 // over those in every state but sleep and user_lock. It is read from the
 // evidence of the probe "threads", else from the ledger, so that it is known
-// also when the cause is no finding.
+// also when the cause is no finding. A cause without a ledger state has the share
+// that its finding states, and 0 where it was looked for and not found.
 func Verify(plan incident.Plan, before, after incident.Diagnosis) incident.Verification {
 	v := incident.Verification{Cause: plan.Cause, Diagnosis: after}
-	name, ok := states[plan.Cause]
-	if !ok {
+	name, comparable := what(plan.Cause)
+	if !comparable {
 		v.Reason = fmt.Sprintf("cause %q has no share that can be compared", plan.Cause)
 		return v
 	}
-	b, measuredBefore := shareOf(before, name)
+	b, measuredBefore := shareOf(before, plan.Cause)
 	if !measuredBefore {
 		// The finding that the plan was made for states the share too.
 		f, found := before.Finding(plan.Cause)
 		b, measuredBefore = reading{share: f.Share}, found
 	}
-	a, measuredAfter := shareOf(after, name)
+	a, measuredAfter := shareOf(after, plan.Cause)
 	v.Before, v.After = b.share, a.share
 
 	var problems []string
@@ -66,9 +67,9 @@ func Verify(plan incident.Plan, before, after incident.Diagnosis) incident.Verif
 	case podChanged(before, after):
 		fail("the second measurement is of another pod (uid %s, was %s)", after.Target.PodUID, before.Target.PodUID)
 	case !measuredBefore:
-		fail("the first measurement has no %s time", name)
+		fail("the first measurement has no share of %s", name)
 	case !measuredAfter:
-		fail("the second measurement has no %s time", name)
+		fail("the second measurement has no share of %s", name)
 	case a.active == 0 || a.active < minActivity*b.active:
 		fail("the target was idle in the second window (active %.0f ms a second, was %.0f)", a.active, b.active)
 	default:
@@ -94,20 +95,44 @@ func (e *Executor) Verify(plan incident.Plan, before, after incident.Diagnosis) 
 	return Verify(plan, before, after)
 }
 
-// states has the ledger state whose share each cause is measured by.
+// states has the ledger state whose share a cause is measured by. The other causes
+// are measured by the share that their finding states.
 var states = map[incident.Cause]incident.State{
 	incident.CPUThrottled: incident.Throttled,
 	incident.CPUSaturated: incident.RunQueue,
 	incident.CPUBusy:      incident.OnCPU,
+	incident.DiskLatency:  incident.IO,
+	incident.MemReclaim:   incident.Reclaim,
+	incident.LockKernel:   incident.KernelLock,
+}
+
+// what names the share that a cause is compared by. A process that was killed for
+// want of memory has none: that nobody was killed in the seconds of a second window
+// says nothing.
+func what(c incident.Cause) (name string, comparable bool) {
+	if s, ok := states[c]; ok {
+		return string(s), true
+	}
+	return string(c), slices.Contains(incident.Causes(), c) && c != incident.MemOOM
 }
 
 // reading is a share, and the active thread-milliseconds in a second of the window.
 type reading struct{ share, active float64 }
 
-// shareOf reads the share of a ledger state. ok is false when d does not have it.
-func shareOf(d incident.Diagnosis, s incident.State) (r reading, ok bool) {
-	in, okState := evidence(d, string(s))
+// shareOf reads the share of a cause: that of its ledger state, or else the one
+// its finding states. A cause that was looked for and not found is under its
+// threshold, which counts as 0. ok is false when d does not say.
+func shareOf(d incident.Diagnosis, c incident.Cause) (r reading, ok bool) {
 	active, okActive := evidence(d, "active")
+	if slices.Contains(d.NotMeasured, c) {
+		return reading{}, false
+	}
+	s, inLedger := states[c]
+	if !inLedger {
+		f, _ := d.Finding(c)
+		return perSecond(reading{f.Share, active}, d), okActive && !bad(active)
+	}
+	in, okState := evidence(d, string(s))
 	if !okState || !okActive {
 		if in, okState = d.Ledger.States[s]; !okState {
 			return reading{}, false
@@ -126,10 +151,14 @@ func shareOf(d incident.Diagnosis, s incident.State) (r reading, ok bool) {
 		r.share = min(in/active, 1) // the two are rounded apart
 	}
 	r.active = active
+	return perSecond(r, d), true
+}
+
+func perSecond(r reading, d incident.Diagnosis) reading {
 	if d.Window.Seconds > 0 {
 		r.active /= d.Window.Seconds
 	}
-	return r, true
+	return r
 }
 
 func bad(ms float64) bool { return ms < 0 || math.IsNaN(ms) || math.IsInf(ms, 0) }

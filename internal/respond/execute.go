@@ -87,16 +87,8 @@ func (r *Responder) applyStep(ctx context.Context, p store.Progress, i int) (End
 func (r *Responder) admit(ctx context.Context, p store.Progress, i int, again bool) (outcome incident.Outcome, why string, err error) {
 	for {
 		free, closed := r.bells.listen(claims), r.bells.listen(p.ID)
-		release, err := r.Store.Alone(ctx)
-		if err != nil {
-			return "", "", err
-		}
-		outcome, why, room := r.stillAllowed(ctx, p)
-		if outcome == "" && (room == "" || i > 0 || again) {
-			err, room = r.intend(ctx, p, i), ""
-		}
-		release()
-		if err != nil || outcome != "" || room == "" {
+		var room string
+		if outcome, why, room, err = r.admitAlone(ctx, p, i, again); err != nil || outcome != "" || room == "" {
 			return outcome, why, err
 		}
 		if err := r.record(ctx, p.ID, "no_room", store.Change{Event: incident.Event{Kind: "waiting", Message: "waiting: " + room}}); err != nil {
@@ -116,6 +108,20 @@ func (r *Responder) admit(ctx context.Context, p store.Progress, i int, again bo
 			return "", "", store.ErrClosed
 		}
 	}
+}
+
+// admitAlone is one try of admit; room is what there is no room for.
+func (r *Responder) admitAlone(ctx context.Context, p store.Progress, i int, again bool) (outcome incident.Outcome, why, room string, err error) {
+	release, err := r.Store.Alone(ctx)
+	if err != nil {
+		return "", "", "", err
+	}
+	defer release() // whatever happens in between: nobody could act any more
+	outcome, why, room = r.stillAllowed(ctx, p)
+	if outcome == "" && (room == "" || i > 0 || again) {
+		return "", "", "", r.intend(ctx, p, i)
+	}
+	return outcome, why, room, nil
 }
 
 // intend writes down what is about to be done. For the first step this is the
