@@ -1,0 +1,352 @@
+package respond
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/store"
+)
+
+// grace is how long after a pause something that was decided before it may begin.
+const grace = time.Second
+
+// jungle is a world in which everything happens at random, and which knows what
+// must never happen whatever the order: the invariants of docs/architecture.md.
+type jungle struct {
+	t *testing.T
+
+	mu      sync.Mutex
+	rand    *rand.Rand
+	paused  time.Time       // zero: it is not
+	yes     map[string]bool // incidents to which somebody may have said yes
+	no      map[string]bool // incidents to which a no was taken
+	effects map[string]int  // of INCIDENT/STEP: 1 while it is in effect
+	at      map[string]string
+	get     func(id string) incident.Incident
+	applied int
+	undone  int
+}
+
+func newJungle(t *testing.T, seed uint64) *jungle {
+	return &jungle{t: t, rand: rand.New(rand.NewPCG(seed, 1)), yes: map[string]bool{}, no: map[string]bool{},
+		effects: map[string]int{}, at: map[string]string{}}
+}
+
+// chance is true in so many of a hundred cases.
+func (j *jungle) chance(percent int) bool { return j.rand.IntN(100) < percent }
+
+// mode is what the policies say of a target: it does not change.
+func mode(target incident.Target) incident.Effect {
+	return map[byte]incident.Effect{'a': incident.Allow, 'b': incident.RequireApproval, 'c': incident.Deny}[target.Cgroup[1]]
+}
+
+func (j *jungle) stages() *stages {
+	trouble := errors.New("the API server answers 500")
+	d := &stages{}
+	d.diagnose = func(_ context.Context, t incident.Target, _ time.Duration) (incident.Diagnosis, error) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		switch {
+		case j.chance(5):
+			return incident.Diagnosis{}, trouble
+		case j.chance(10):
+			return incident.Diagnosis{Target: t, Verdict: incident.Clean, Window: incident.Window{Start: time.Now(), Seconds: 0.001},
+				Findings: []incident.Finding{{Verdict: incident.Clean, Message: "the kernel is clean"}}}, nil
+		}
+		return throttled(t), nil
+	}
+	d.plan = func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		p := twoSteps(inc)
+		p.Runbook = inc.ID // so that the actions know whose they are
+		if j.chance(15) {
+			p.Verify.Settle = incident.Duration(grace + 500*time.Millisecond) // a pause may come before the undoing
+		}
+		return p, true, "", nil
+	}
+	d.paused = func() (string, error) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		switch {
+		case j.chance(5):
+			return "", errors.New("the database is away")
+		case !j.paused.IsZero():
+			return "paused by ada", nil
+		}
+		return "", nil
+	}
+	d.decide = func(_ incident.Incident, p incident.Plan) incident.Decision {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if !j.paused.IsZero() {
+			return incident.Decision{Effect: incident.Deny, Policy: "kmend", Rule: "pause", Reason: "paused by ada"}
+		}
+		return incident.Decision{Effect: mode(p.Target), Policy: "test", Reason: "it is a test"}
+	}
+	d.preview = func(_ context.Context, p incident.Plan) (incident.Plan, error) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if j.chance(3) {
+			return p, trouble
+		}
+		return p, nil
+	}
+	d.apply = func(_ context.Context, p incident.Plan, step int) (incident.Execution, error) {
+		return j.apply(p, step)
+	}
+	d.undo = func(_ context.Context, p incident.Plan, done incident.Execution) (incident.Execution, error) {
+		return j.undo(p, done.Step)
+	}
+	d.verify = func(p incident.Plan, before, after incident.Diagnosis) incident.Verification {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if j.chance(40) {
+			return worse(p, before, after)
+		}
+		return incident.Verification{Cause: p.Cause, Better: true, Reason: "better", Diagnosis: after}
+	}
+	return d
+}
+
+// apply is the only door to an effect, and looks at everything that must hold there.
+func (j *jungle) apply(p incident.Plan, step int) (incident.Execution, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	id, cgroup, key := p.Runbook, p.Target.Cgroup, fmt.Sprintf("%s/%d", p.Runbook, step)
+	wrong := func(format string, args ...any) {
+		j.t.Errorf("step %d of incident %s on %s: "+format, append([]any{step + 1, id, cgroup}, args...)...)
+	}
+	if d := j.get(id).Diagnosis; d == nil || d.Verdict != incident.Confirmed || d.Findings[0].Cause != p.Cause {
+		wrong("the kernel does not confirm it: %+v", d)
+	}
+	if !j.paused.IsZero() && time.Since(j.paused) > grace {
+		wrong("kmend has been paused for %s", time.Since(j.paused))
+	}
+	switch mode(p.Target) {
+	case incident.Deny:
+		wrong("the policies deny it")
+	case incident.RequireApproval:
+		if !j.yes[id] {
+			wrong("nobody said yes")
+		}
+	}
+	if j.no[id] {
+		wrong("somebody said no")
+	}
+	if other := j.at[cgroup]; other != "" && other != id && !j.get(other).Phase.Closed() {
+		wrong("incident %s is at it", other)
+	}
+	j.at[cgroup] = id
+	if j.effects[key] != 0 {
+		return incident.Execution{Result: alreadyApplied, State: map[string]string{}}, nil
+	}
+	if j.chance(5) {
+		return incident.Execution{}, errors.New("the API server answers 409")
+	}
+	j.effects[key]++
+	j.applied++
+	if j.chance(5) {
+		return incident.Execution{State: map[string]string{"half": "done"}}, errors.New("the API server hangs")
+	}
+	return incident.Execution{Result: "applied", State: map[string]string{}}, nil
+}
+
+func (j *jungle) undo(p incident.Plan, step int) (incident.Execution, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.paused.IsZero() && time.Since(j.paused) > grace {
+		j.t.Errorf("incident %s puts step %d back, and kmend has been paused for %s", p.Runbook, step+1, time.Since(j.paused))
+	}
+	if j.chance(5) {
+		return incident.Execution{}, errors.New("somebody changed it since")
+	}
+	j.effects[fmt.Sprintf("%s/%d", p.Runbook, step)]--
+	j.undone++
+	return incident.Execution{Result: "undone"}, nil
+}
+
+// pause and resume by turns.
+func (j *jungle) pause(on bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.paused = (time.Time{}); on {
+		j.paused = time.Now()
+	}
+}
+
+// answer says yes or no to what waits.
+func (j *jungle) answer(ctx context.Context, b bench, inc incident.Incident, yes bool) {
+	j.mu.Lock()
+	if yes {
+		j.yes[inc.ID] = true // before: the plan may go on before the call returns
+	}
+	j.mu.Unlock()
+	err := b.Approve(ctx, incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: yes, By: "ada", Name: "ada"})
+	if err != nil && !store.Refused(err) {
+		j.t.Errorf("answering %s: %v", inc.ID, err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !yes && err == nil {
+		j.no[inc.ID] = true
+	}
+}
+
+// TestInterleavings drives random interleavings of alerts, resolves, answers,
+// expiries, pauses, stops and API errors, and looks at what must hold in any order.
+// Crashes are TestKilledAnywhere's and TestReplicas'.
+func TestInterleavings(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			interleave(t, seed, 200)
+		})
+	}
+}
+
+func interleave(t *testing.T, seed uint64, turns int) {
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "kmend.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	j := newJungle(t, seed)
+	j.get = func(id string) incident.Incident {
+		inc, err := s.Get(context.WithoutCancel(t.Context()), id)
+		if err != nil {
+			t.Errorf("reading incident %s: %v", id, err)
+		}
+		return inc
+	}
+	patient := func(o *Options) { o.ApprovalExpiry, o.StageTimeout = 400*time.Millisecond, 5*time.Second }
+	run := func() (bench, func()) {
+		o := options(s, j.stages())
+		patient(&o)
+		r, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b := bench{Responder: r, t: t, store: s}
+		return b, b.stop
+	}
+	b, stop := run()
+	choose := rand.New(rand.NewPCG(seed, 2))
+	begins := map[string]int{} // of a target's firing: each time another alert
+	// Each target has alerts of two groups, so that two incidents are about it.
+	alert := func(target string) incident.Notification {
+		n := firing(target[:3])
+		n.GroupKey += target[3:]
+		n.Alerts[0].Fingerprint += target[3:]
+		n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(time.Duration(begins[target]) * time.Hour)
+		return n
+	}
+	targets := []string{"/a1x", "/a1y", "/a2x", "/a2y", "/b1x", "/b1y", "/b2x", "/c1x"}
+	for range turns {
+		target := targets[choose.IntN(len(targets))]
+		switch n := choose.IntN(100); {
+		case n < 45:
+			if choose.IntN(3) == 0 {
+				begins[target]++ // it fires anew: what has ended opens again, what is open goes on
+			}
+			b.ingest(alert(target))
+		case n < 55:
+			b.ingest(resolvedOf(alert(target)))
+			begins[target]++
+		case n < 80:
+			for _, inc := range j.waiting(b) {
+				j.answer(t.Context(), b, inc, choose.IntN(4) > 0)
+			}
+		case n < 86:
+			j.pause(true)
+			if choose.IntN(4) == 0 {
+				time.Sleep(2 * grace)
+			}
+		case n < 97:
+			j.pause(false)
+		default:
+			stop()
+			b, stop = run()
+		}
+		time.Sleep(time.Duration(choose.IntN(12)) * time.Millisecond)
+	}
+	j.pause(false)
+	for _, target := range targets {
+		b.ingest(resolvedOf(alert(target)))
+	}
+	list := j.ended(b)
+	stop()
+	j.judge(list)
+}
+
+func (j *jungle) waiting(b bench) []incident.Incident {
+	list, err := b.store.List(b.t.Context(), store.Filter{Phase: incident.AwaitingApproval})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return list
+}
+
+// ended waits until nothing is open any more.
+func (j *jungle) ended(b bench) []incident.Incident {
+	for until := time.Now().Add(90 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		list, err := b.store.List(b.t.Context(), store.Filter{})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		open := 0
+		for _, inc := range list {
+			if !hasKind(inc, "notified") {
+				open++
+			}
+		}
+		if open == 0 {
+			return list
+		}
+		if time.Now().After(until) {
+			b.t.Fatalf("%d of %d incidents have no end after 90 s", open, len(list))
+		}
+	}
+}
+
+// judge looks at how it all ended.
+func (j *jungle) judge(list []incident.Incident) {
+	outcomes := map[incident.Outcome]int{}
+	for _, inc := range list {
+		outcomes[inc.Outcome]++
+		if !inc.Phase.Closed() || inc.Outcome.Phase() != inc.Phase || inc.Reason == "" && inc.Outcome != incident.Superseded {
+			j.t.Errorf("incident %s: phase %s, outcome %q, reason %q", inc.ID, inc.Phase, inc.Outcome, inc.Reason)
+		}
+		for i, e := range inc.Timeline {
+			if e.Seq != i+1 {
+				j.t.Errorf("incident %s: line %d has seq %d", inc.ID, i+1, e.Seq)
+			}
+		}
+		for step := range 2 {
+			n := j.effects[fmt.Sprintf("%s/%d", inc.ID, step)]
+			if n < 0 || n > 1 {
+				j.t.Errorf("step %d of incident %s is %d times in effect", step+1, inc.ID, n)
+			}
+			// What stays is said: fixed, or failed with a reason, or nobody knows.
+			said := inc.Outcome == incident.Fixed || inc.Outcome == incident.Failed || inc.Outcome == incident.Interrupted
+			if n == 1 && !said {
+				j.t.Errorf("incident %s is %s (%s), and step %d of it is in effect", inc.ID, inc.Outcome, inc.Reason, step+1)
+			}
+		}
+	}
+	if j.applied < 5 || j.undone == 0 || outcomes[incident.Fixed] == 0 || outcomes[incident.Denied] == 0 {
+		j.t.Errorf("not much happened: %d applied, %d undone, %v", j.applied, j.undone, outcomes)
+	}
+	j.t.Logf("%d incidents, %d applied, %d undone: %v", len(list), j.applied, j.undone, outcomes)
+}
