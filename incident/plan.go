@@ -71,6 +71,8 @@ type Preview struct {
 	Apply map[string]string `json:"apply"`
 	// Adds is what the target's node would have to give in addition: "cpu" in CPUs, "memory" in bytes.
 	Adds map[string]float64 `json:"adds,omitempty"`
+	// Disrupts is how many pods the step takes away, where that is more than the target.
+	Disrupts int `json:"disrupts,omitempty"`
 	// Timeout is how long the step may take, set by actions that wait for long (a
 	// drain, a rollout, a Job); 0: no longer than any step.
 	Timeout Duration `json:"timeout,omitempty"`

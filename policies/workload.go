@@ -57,7 +57,7 @@ func radius(q question, r Radius) said {
 		own[a.Scope.Target] = true
 	}
 	// Its own targets may be among the disrupted: counted twice is on the safe side.
-	n := extent.Disrupted + len(own)
+	n := extent.Disrupted + len(own) + q.besides()
 	most := math.MaxInt
 	if r.Max > 0 {
 		most = r.Max
@@ -65,11 +65,27 @@ func radius(q question, r Radius) said {
 	if r.MaxPercent > 0 {
 		most = min(most, int(math.Floor(r.MaxPercent/100*float64(extent.Total)+1e-9)))
 	}
-	what := fmt.Sprintf("%d of %d in %s with this plan: %d not serving, %d of kmend's", n, extent.Total, where, extent.Disrupted, len(own))
+	what := fmt.Sprintf("%d of %d in %s with this plan: %d not serving, %d of kmend's", n, extent.Total, where, extent.Disrupted, n-extent.Disrupted)
 	if n > most {
 		return deny(guard, "%s; at most %d is allowed", what, most)
 	}
 	return pass(guard, "%s, at most %d", what, most)
+}
+
+// besides is how many pods the plan takes away beside its target: a drain for the
+// sake of one pod evicts all those on its node. Which of them are in the same part
+// of the cluster is not known, so all count. Where the target is a node, nodes are
+// counted, and it is one.
+func (q question) besides() (n int) {
+	if q.plan.Target.Pod == "" {
+		return 0
+	}
+	for _, s := range q.plan.Steps {
+		if s.Preview != nil {
+			n += max(0, s.Preview.Disrupts-1)
+		}
+	}
+	return n
 }
 
 func (g *guards) ownership(q question) []said {

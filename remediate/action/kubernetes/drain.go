@@ -80,7 +80,9 @@ func (a *drainNode) Preview(ctx context.Context, target incident.Target, with ma
 	if len(waiting) > 0 {
 		ch.summary += "; disruption budgets have no room now for " + strings.Join(waiting, ", ")
 	}
-	return ch.preview(), nil
+	answer := ch.preview()
+	answer.Disrupts = len(evictable)
+	return answer, nil
 }
 
 // evictable lists the pods on the node that a drain evicts, afresh: kubectl's

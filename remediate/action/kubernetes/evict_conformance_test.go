@@ -2,6 +2,7 @@ package kubernetes_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -95,6 +96,7 @@ func TestDrain(t *testing.T) {
 	with := map[string]any{"timeout": "20s"}
 	step := s.planned(a, target, with)
 	s.is("the step may take", step.Preview.Timeout.String(), "50s")
+	s.is("pods it takes away", fmt.Sprint(step.Preview.Disrupts), "4")
 	s.is("cordoned by the preview", s.unschedulable(), "null")
 	if !s.exists(target.Pod) {
 		t.Fatal("the preview evicted a pod")
