@@ -3,14 +3,20 @@ package workload
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 
 	client "k8s.io/client-go/kubernetes"
 )
 
 // custom reads a list of custom resources without a client of their own.
 func custom(ctx context.Context, c client.Interface, path string, into any) error {
-	raw, err := c.Discovery().RESTClient().Get().AbsPath(path).DoRaw(ctx)
+	rest := c.Discovery().RESTClient()
+	if rest == nil || reflect.ValueOf(rest).IsNil() {
+		return errors.New("the client has no REST client") // a fake of client-go's
+	}
+	raw, err := rest.Get().AbsPath(path).DoRaw(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Package workload finds what a pod belongs to in the Kubernetes API: the
 // workload that made it, how many of its pods serve, and what else sets the same
-// things. The guards ask it before a plan is allowed (internal/guard).
+// things. The guards ask it before a plan is allowed (internal/guard), and plans
+// warn of it (remediate/action/kubernetes).
 package workload
 
 import (

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/workload"
 )
 
 // The API's names of what is edited here.
@@ -204,7 +205,7 @@ func managed(objects ...*unstructured.Unstructured) string {
 	for _, o := range objects {
 		metas = append(metas, metav1.ObjectMeta{Labels: o.GetLabels(), Annotations: o.GetAnnotations()})
 	}
-	if by := managers(metas); len(by) > 0 {
+	if by := workload.Managers(metas...); len(by) > 0 {
 		return "; managed by " + strings.Join(by, ", ") + ": change it there too"
 	}
 	return ""
