@@ -138,10 +138,13 @@ func TestPostsAndEdits(t *testing.T) {
 		t.Errorf("%d edits of what has not changed", n)
 	}
 	inc.Approvals = []incident.Approval{{Approve: true, By: "ada", Name: "ada", Plan: inc.Plan.Digest(), At: noon}}
+	before := sh.kept(inc.ID).Shown
 	sh.put(inc)
 	p.Changed(inc.ID, true)
 	says := func() string { return standin.Says(s.Messages()[0].Blocks) }
-	until(t, "the first yes", func() bool { return strings.Contains(says(), "1 of 2 persons said yes") })
+	until(t, "the first yes", func() bool {
+		return strings.Contains(says(), "1 of 2 persons said yes") && sh.kept(inc.ID).Shown != before
+	})
 	stop()
 
 	q, _ := posting(t, s, sh, nil)
@@ -149,9 +152,9 @@ func TestPostsAndEdits(t *testing.T) {
 	inc.Phase, inc.Outcome, inc.Reason, inc.ClosedAt = incident.Escalated, incident.Expired, "nobody answered", noon
 	sh.put(inc)
 	q.Changed(inc.ID, true)
-	until(t, "the end", func() bool { return strings.Contains(says(), "Expired") })
-	if m := s.Messages(); len(m) != 1 || m[0].Edits != 2 || !sh.posted[inc.ID].Final || sh.posted[inc.ID].Channel != standin.Channel {
-		t.Errorf("%d messages, %d edits, kept %+v", len(m), m[0].Edits, sh.posted[inc.ID])
+	until(t, "the end", func() bool { return strings.Contains(says(), "Expired") && sh.kept(inc.ID).Final })
+	if m, kept := s.Messages(), sh.kept(inc.ID); len(m) != 1 || m[0].Edits != 2 || kept.Channel != standin.Channel {
+		t.Errorf("%d messages, %d edits, kept %+v", len(m), m[0].Edits, kept)
 	}
 }
 
