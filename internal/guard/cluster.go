@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	client "k8s.io/client-go/kubernetes"
-	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/workload"
@@ -192,29 +191,29 @@ func (l *look) pods(ctx context.Context, node *corev1.Node, room bool, extents [
 		}
 		pods = append(pods, list.Items...)
 	}
-	free := policies.Room{CPU: node.Status.Allocatable.Cpu().AsApproximateFloat64(), Memory: node.Status.Allocatable.Memory().AsApproximateFloat64()}
-	free.FreeCPU, free.FreeMemory = free.CPU, free.Memory
 	seen := map[string]bool{}
+	var here []corev1.Pod
 	for i := range pods {
 		p := &pods[i]
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed || seen[string(p.UID)] {
+		if workload.Ended(p) || seen[string(p.UID)] {
 			continue
 		}
 		seen[string(p.UID)] = true
-		here := p.Spec.NodeName == node.Name
-		for kind, in := range map[string]bool{"namespace": p.Namespace == l.facts.Scope.Namespace, "node": here, "zone": zone[p.Spec.NodeName], "cluster": true} {
+		on := p.Spec.NodeName == node.Name
+		for kind, in := range map[string]bool{"namespace": p.Namespace == l.facts.Scope.Namespace, "node": on, "zone": zone[p.Spec.NodeName], "cluster": true} {
 			if in && counts(kind) {
 				l.count(kind, !ready(p))
 			}
 		}
-		if here {
-			requests := helpers.PodRequests(p, helpers.PodResourcesOptions{UseStatusResources: true})
-			free.FreeCPU -= requests.Cpu().AsApproximateFloat64()
-			free.FreeMemory -= requests.Memory().AsApproximateFloat64()
+		if on {
+			here = append(here, *p)
 		}
 	}
 	if room {
-		l.found.Room = &free
+		cpu, freeCPU := workload.Room(node, here, corev1.ResourceCPU)
+		memory, freeMemory := workload.Room(node, here, corev1.ResourceMemory)
+		l.found.Room = &policies.Room{CPU: cpu.AsApproximateFloat64(), FreeCPU: freeCPU.AsApproximateFloat64(),
+			Memory: memory.AsApproximateFloat64(), FreeMemory: freeMemory.AsApproximateFloat64()}
 	}
 	return nil
 }

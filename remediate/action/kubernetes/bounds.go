@@ -5,8 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	helpers "k8s.io/component-helpers/resource"
 
+	"github.com/kmend/kmend/internal/workload"
 	"github.com/kmend/kmend/remediate/action"
 )
 
@@ -31,20 +31,10 @@ type room struct {
 	free        int64 // of that, not requested by a pod; below 0 on a node that shrank
 }
 
-// roomOn adds up the node's pods as the scheduler and the kubelet do: the larger
-// of what is requested, allocated and actuated counts, a resize in flight included.
+// roomOn is the room of a node with these pods on it.
 func roomOn(node *corev1.Node, pods []corev1.Pod) room {
-	r := room{allocatable: node.Status.Allocatable.Cpu().MilliValue()}
-	r.free = r.allocatable
-	for i := range pods {
-		p := &pods[i]
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			continue
-		}
-		requests := helpers.PodRequests(p, helpers.PodResourcesOptions{UseStatusResources: true})
-		r.free -= requests.Cpu().MilliValue()
-	}
-	return r
+	allocatable, free := workload.Room(node, pods, corev1.ResourceCPU)
+	return room{allocatable.MilliValue(), free.MilliValue()}
 }
 
 // raise computes the new limit: now x factor, rounded down to a thousandth, at

@@ -13,6 +13,7 @@ import (
 	helpers "k8s.io/component-helpers/resource"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/workload"
 	"github.com/kmend/kmend/remediate/action"
 )
 
@@ -133,15 +134,8 @@ func (c *cluster) memoryOn(ctx context.Context, name string) (allocatable, free 
 	if err != nil {
 		return 0, 0, fmt.Errorf("listing the pods on node %s: %w", name, err)
 	}
-	allocatable = node.Status.Allocatable.Memory().Value()
-	free = allocatable
-	for i := range list.Items {
-		if p := &list.Items[i]; p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
-			requests := helpers.PodRequests(p, helpers.PodResourcesOptions{UseStatusResources: true})
-			free -= requests.Memory().Value()
-		}
-	}
-	return allocatable, max(free, 0), nil
+	has, left := workload.Room(node, list.Items, corev1.ResourceMemory)
+	return has.Value(), max(left.Value(), 0), nil // a node that shrank has none
 }
 
 // memoryResized says whether the kubelet reports the limit, and whether the
