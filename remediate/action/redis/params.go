@@ -27,35 +27,38 @@ const (
 
 // SentinelParams are the parameters of redis.sentinel_failover.
 type SentinelParams struct {
-	Sentinels            []string           `json:"sentinels" jsonschema:"minItems=1,maxItems=15" jsonschema_description:"The Sentinels, each as host:port. A majority of them must answer."`
-	Master               string             `json:"master" jsonschema:"pattern=^[A-Za-z0-9._-]+$,maxLength=200" jsonschema_description:"The name by which the Sentinels know the master."`
-	From                 string             `json:"from,omitempty" jsonschema_description:"host:port: fail over only while this is the master."`
-	MaxLagBytes          *int64             `json:"maxLagBytes,omitempty" jsonschema:"minimum=0" jsonschema_description:"A replica may lack this many bytes of what the master had a second ago. Default 0."`
-	MaxLagSeconds        *int               `json:"maxLagSeconds,omitempty" jsonschema:"minimum=1,maximum=3600" jsonschema_description:"A replica may have heard nothing from the master for this long. Default 10."`
-	MinInterval          *incident.Duration `json:"minInterval,omitempty" jsonschema_description:"The replicas must have been connected to this master for so long: no failover soon after another. 0s to 24h. Default 10m."`
-	Username             string             `json:"username,omitempty" jsonschema_description:"The ACL user at the Redis servers."`
-	PasswordFile         string             `json:"passwordFile,omitempty" jsonschema_description:"A file with the password for the Redis servers."`
-	SentinelUsername     string             `json:"sentinelUsername,omitempty" jsonschema_description:"The ACL user at the Sentinels."`
-	SentinelPasswordFile string             `json:"sentinelPasswordFile,omitempty" jsonschema_description:"A file with the password for the Sentinels."`
-	TLS                  bool               `json:"tls,omitempty" jsonschema_description:"Use TLS to Sentinels and servers; caFile and certFile mean it too."`
-	CAFile               string             `json:"caFile,omitempty" jsonschema_description:"A PEM file with the authorities that sign their certificates. Default: the machine's."`
-	CertFile             string             `json:"certFile,omitempty" jsonschema_description:"A PEM file with the certificate that kmend shows."`
-	KeyFile              string             `json:"keyFile,omitempty" jsonschema_description:"A PEM file with the key of certFile."`
+	Sentinels []string `json:"sentinels" jsonschema:"minItems=1,maxItems=15" jsonschema_description:"The Sentinels, each as host:port. A majority of them must answer."`
+	Master    string   `json:"master" jsonschema:"pattern=^[A-Za-z0-9._-]+$,maxLength=200" jsonschema_description:"The name by which the Sentinels know the master."`
+	From      string   `json:"from,omitempty" jsonschema_description:"host:port: fail over only while this is the master."`
+	Bounds
+	Access
+	SentinelUsername     string `json:"sentinelUsername,omitempty" jsonschema_description:"The ACL user at the Sentinels."`
+	SentinelPasswordFile string `json:"sentinelPasswordFile,omitempty" jsonschema_description:"A file with the password for the Sentinels."`
 }
 
 // ClusterParams are the parameters of redis.cluster_failover.
 type ClusterParams struct {
-	Nodes         []string           `json:"nodes" jsonschema:"minItems=1,maxItems=50" jsonschema_description:"Nodes of the Cluster, each as host:port. A majority of them must answer."`
-	From          string             `json:"from" jsonschema_description:"The master to replace: its host:port as in CLUSTER NODES, or its node id."`
-	MaxLagBytes   *int64             `json:"maxLagBytes,omitempty" jsonschema:"minimum=0" jsonschema_description:"The replica may lack this many bytes of what the master had a second ago. Default 0."`
-	MaxLagSeconds *int               `json:"maxLagSeconds,omitempty" jsonschema:"minimum=1,maximum=3600" jsonschema_description:"The replica may have heard nothing from the master for this long. Default 10."`
+	Nodes []string `json:"nodes" jsonschema:"minItems=1,maxItems=50" jsonschema_description:"Nodes of the Cluster, each as host:port. A majority of them must answer."`
+	From  string   `json:"from" jsonschema_description:"The master to replace: its host:port as in CLUSTER NODES, or its node id."`
+	Bounds
+	Access
+}
+
+// Bounds are the parameters of what a replica must keep to be made master.
+type Bounds struct {
+	MaxLagBytes   *int64             `json:"maxLagBytes,omitempty" jsonschema:"minimum=0" jsonschema_description:"A replica may lack this many bytes of what the master had a second ago. Default 0."`
+	MaxLagSeconds *int               `json:"maxLagSeconds,omitempty" jsonschema:"minimum=1,maximum=3600" jsonschema_description:"A replica may have heard nothing from the master for this long. Default 10."`
 	MinInterval   *incident.Duration `json:"minInterval,omitempty" jsonschema_description:"The replicas must have been connected to this master for so long: no failover soon after another. 0s to 24h. Default 10m."`
-	Username      string             `json:"username,omitempty" jsonschema_description:"The ACL user at the nodes."`
-	PasswordFile  string             `json:"passwordFile,omitempty" jsonschema_description:"A file with the password for the nodes."`
-	TLS           bool               `json:"tls,omitempty" jsonschema_description:"Use TLS; caFile and certFile mean it too."`
-	CAFile        string             `json:"caFile,omitempty" jsonschema_description:"A PEM file with the authorities that sign the nodes' certificates. Default: the machine's."`
-	CertFile      string             `json:"certFile,omitempty" jsonschema_description:"A PEM file with the certificate that kmend shows."`
-	KeyFile       string             `json:"keyFile,omitempty" jsonschema_description:"A PEM file with the key of certFile."`
+}
+
+// Access are the parameters of how the servers are reached.
+type Access struct {
+	Username     string `json:"username,omitempty" jsonschema_description:"The ACL user at the Redis servers."`
+	PasswordFile string `json:"passwordFile,omitempty" jsonschema_description:"A file with the password for the Redis servers."`
+	TLS          bool   `json:"tls,omitempty" jsonschema_description:"Use TLS, to Sentinels too; caFile and certFile mean it as well."`
+	CAFile       string `json:"caFile,omitempty" jsonschema_description:"A PEM file with the authorities that sign their certificates. Default: the machine's."`
+	CertFile     string `json:"certFile,omitempty" jsonschema_description:"A PEM file with the certificate that kmend shows."`
+	KeyFile      string `json:"keyFile,omitempty" jsonschema_description:"A PEM file with the key of certFile."`
 }
 
 // bounds are what a replica must keep to be made master.
@@ -65,16 +68,17 @@ type bounds struct {
 	interval time.Duration
 }
 
-func newBounds(bytes *int64, seconds *int, interval *incident.Duration) (bounds, error) {
+// checked are the bounds, with the defaults where they do not say.
+func (p Bounds) checked() (bounds, error) {
 	b := bounds{defaultLagBytes, defaultLagSeconds, defaultInterval}
-	if bytes != nil {
-		b.bytes = *bytes
+	if p.MaxLagBytes != nil {
+		b.bytes = *p.MaxLagBytes
 	}
-	if seconds != nil {
-		b.seconds = *seconds
+	if p.MaxLagSeconds != nil {
+		b.seconds = *p.MaxLagSeconds
 	}
-	if interval != nil {
-		b.interval = interval.D()
+	if p.MinInterval != nil {
+		b.interval = p.MinInterval.D()
 	}
 	switch {
 	case b.bytes < 0:

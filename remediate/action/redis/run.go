@@ -40,7 +40,7 @@ func openSentinel(with map[string]any) (*run, error) {
 	if p.From != "" && !isAddress(p.From) {
 		return nil, fmt.Errorf("with.from: %q is not host:port", p.From)
 	}
-	b, err := newBounds(p.MaxLagBytes, p.MaxLagSeconds, p.MinInterval)
+	b, err := p.checked()
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func openCluster(with map[string]any) (*run, error) {
 	if p.From == "" {
 		return nil, errors.New("with.from is missing: give host:port of the master to replace")
 	}
-	b, err := newBounds(p.MaxLagBytes, p.MaxLagSeconds, p.MinInterval)
+	b, err := p.checked()
 	if err != nil {
 		return nil, err
 	}
