@@ -13,18 +13,17 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kmend/kmend/test/process"
 )
 
 // Server is etcd and kube-apiserver, started by the first test that asks. The
@@ -36,13 +35,7 @@ type Server struct {
 	config *rest.Config
 	err    error
 	dir    string
-	procs  []*process
-	ended  atomic.Int32
-}
-
-type process struct {
-	*exec.Cmd
-	waited chan struct{}
+	procs  []*process.Process
 }
 
 // Config is the administrator's configuration of a real API server: the one of
@@ -57,16 +50,20 @@ func (s *Server) Config(t *testing.T) *rest.Config {
 		}
 		return c
 	}
-	binary := kubeone()
+	cache, err := process.Cache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(cache, "cluster", "bin", "kubeone") // etcd and the Kubernetes servers in one program
 	if _, err := os.Stat(binary); err != nil {
 		t.Skipf("no %s: test/cluster builds it; runs in `make test`", binary)
 	}
 	s.once.Do(func() {
 		// Somebody else may take a port between asking for it and using it: once more with others.
-		if s.config, s.err = s.start(binary); s.err != nil {
+		if s.config, s.err = s.start(t.Context(), binary); s.err != nil {
 			t.Logf("starting the API server again: %v", s.err)
 			s.Stop()
-			s.config, s.err = s.start(binary)
+			s.config, s.err = s.start(t.Context(), binary)
 		}
 	})
 	if s.err != nil {
@@ -75,27 +72,22 @@ func (s *Server) Config(t *testing.T) *rest.Config {
 	return rest.CopyConfig(s.config)
 }
 
-// kubeone is etcd and the Kubernetes servers in one program, see test/cluster.
-func kubeone() string {
-	cache := os.Getenv("KMEND_CACHE")
-	if cache == "" {
-		if dir, err := os.UserCacheDir(); err == nil { // XDG_CACHE_HOME or ~/.cache
-			cache = filepath.Join(dir, "kmend")
-		}
-	}
-	return filepath.Join(cache, "cluster", "bin", "kubeone")
-}
-
-func (s *Server) start(binary string) (*rest.Config, error) {
+func (s *Server) start(ctx context.Context, binary string) (*rest.Config, error) {
 	var err error
 	if s.dir, err = os.MkdirTemp("", "kmend-apiserver-"); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3)
+	var at [3]string // etcd, its peers, the API server
+	for i := range at {
+		if at[i], err = process.FreeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	etcd, peer := "http://"+at[0], "http://"+at[1]
+	_, port, err := net.SplitHostPort(at[2])
 	if err != nil {
 		return nil, err
 	}
-	etcd, peer := "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[1]
 	if err := s.keys(); err != nil {
 		return nil, err
 	}
@@ -104,16 +96,16 @@ func (s *Server) start(binary string) (*rest.Config, error) {
 		return nil, err
 	}
 	if err := s.run(binary, "kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
-		"--secure-port", ports[2], "--cert-dir", s.dir+"/certs", "--token-auth-file", s.dir+"/tokens.csv", "--authorization-mode", "RBAC",
+		"--secure-port", port, "--cert-dir", s.dir+"/certs", "--token-auth-file", s.dir+"/tokens.csv", "--authorization-mode", "RBAC",
 		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", s.dir+"/sa.pub",
 		"--service-account-signing-key-file", s.dir+"/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
 		// Nobody makes service accounts here.
 		"--disable-admission-plugins", "ServiceAccount"); err != nil {
 		return nil, err
 	}
-	config := &rest.Config{Host: "https://127.0.0.1:" + ports[2], BearerToken: "admin", QPS: -1,
+	config := &rest.Config{Host: "https://" + at[2], BearerToken: "admin", QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: s.dir + "/certs/apiserver.crt"}}
-	if err := s.ready(config); err != nil || !s.Controllers {
+	if err := s.ready(ctx, config); err != nil || !s.Controllers {
 		return config, err
 	}
 	return config, s.manage(binary, config.Host)
@@ -133,44 +125,29 @@ func (s *Server) manage(binary, host string) error {
 		"deployment-controller,replicaset-controller,statefulset-controller,disruption-controller,job-controller,endpointslice-controller")
 }
 
-// run starts one of the servers; its output goes to a file, shown when it does not come up.
+// run starts one of the servers.
 func (s *Server) run(binary, name string, args ...string) error {
-	log, err := os.Create(filepath.Join(s.dir, name+".log"))
-	if err != nil {
-		return err
+	p, err := process.Start(process.Spec{Name: name, Path: binary, Args: append([]string{name}, args...), Dir: s.dir})
+	if err == nil {
+		s.procs = append(s.procs, p)
 	}
-	defer log.Close()
-	cmd := exec.Command(binary, append([]string{name}, args...)...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, s.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	p := &process{cmd, make(chan struct{})}
-	s.procs = append(s.procs, p)
-	go func() { _ = cmd.Wait(); s.ended.Add(1); close(p.waited) }()
-	return nil
+	return err
 }
 
-func (s *Server) ready(config *rest.Config) error {
-	var err error
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline) && s.ended.Load() == 0; time.Sleep(50 * time.Millisecond) {
-		var c *client.Clientset
-		if c, err = client.NewForConfig(config); err != nil {
-			continue // the certificate is not written yet
+// ready waits for the API server, which is the last that was started.
+func (s *Server) ready(ctx context.Context, config *rest.Config) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 90*time.Second, errors.New("not ready after 90 s"))
+	defer cancel()
+	return s.procs[len(s.procs)-1].WaitFor(ctx, func(ctx context.Context) error {
+		c, err := client.NewForConfig(config)
+		if err != nil {
+			return err // the certificate is not written yet
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
 		_, err = c.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
-		cancel()
-		if err == nil {
-			return nil
-		}
-	}
-	for _, name := range []string{"etcd", "kube-apiserver"} {
-		log, _ := os.ReadFile(filepath.Join(s.dir, name+".log"))
-		err = errors.Join(err, fmt.Errorf("%s: %s", name, log[max(0, len(log)-1500):]))
-	}
-	return fmt.Errorf("not ready after 90s, or %d of its processes ended: %w", s.ended.Load(), err)
+		return errors.Join(err, s.procs[0].Ended()) // etcd
+	})
 }
 
 // keys writes the administrator's token and the key pair of service accounts.
@@ -195,26 +172,11 @@ func (s *Server) keys() error {
 
 // Stop ends what was started; its data are thrown away.
 func (s *Server) Stop() {
-	for i := len(s.procs) - 1; i >= 0; i-- {
-		_ = s.procs[i].Process.Kill()
-		<-s.procs[i].waited
+	for _, p := range slices.Backward(s.procs) {
+		_ = p.Kill() // it may have ended
 	}
 	s.procs = nil
-	s.ended.Store(0)
 	if s.dir != "" {
 		os.RemoveAll(s.dir)
 	}
-}
-
-// freePorts asks the system for n different free ports of loopback.
-func freePorts(n int) (out []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		out = append(out, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
-	}
-	return out, nil
 }

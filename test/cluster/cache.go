@@ -11,21 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cacheDir is kmend's cache folder, the one test/setup/debs uses.
-func cacheDir() (string, error) {
-	if dir := os.Getenv("KMEND_CACHE"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "kmend"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the cache folder: %w; set KMEND_CACHE to a folder", err)
-	}
-	return filepath.Join(home, ".cache", "kmend"), nil
-}
-
 // lockFile takes an exclusive lock that the kernel releases when the process
 // ends. With wait it blocks until the lock is free, else it answers unix.EWOULDBLOCK.
 func lockFile(path string, wait bool) (*os.File, error) {

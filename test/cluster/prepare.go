@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/kmend/kmend/test/process"
 )
 
 const (
@@ -61,7 +63,7 @@ func Prepare(ctx context.Context, progress io.Writer) (Files, error) {
 	if err != nil {
 		return Files{}, err
 	}
-	cache, err := cacheDir()
+	cache, err := process.Cache()
 	if err != nil {
 		return Files{}, err
 	}
@@ -79,7 +81,7 @@ func Prepare(ctx context.Context, progress io.Writer) (Files, error) {
 // Kubeone builds the program that is etcd and every Kubernetes server, unless
 // the one in the cache is current, and returns its path.
 func Kubeone(ctx context.Context, progress io.Writer) (string, error) {
-	cache, err := cacheDir()
+	cache, err := process.Cache()
 	if err != nil {
 		return "", err
 	}

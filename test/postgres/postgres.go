@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/kmend/kmend/test/process"
 )
 
 // Server is a running one.
@@ -41,13 +43,9 @@ func Program() (path, libraries string, err error) {
 	if len(installed) > 0 {
 		return slices.Max(installed), "", nil
 	}
-	cache := os.Getenv("KMEND_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", "", err
-		}
-		cache = filepath.Join(base, "kmend")
+	cache, err := process.Cache()
+	if err != nil {
+		return "", "", err
 	}
 	unpacked, _ := filepath.Glob(filepath.Join(cache, "debs/postgresql-*/usr/lib/postgresql/*/bin/postgres"))
 	if len(unpacked) == 0 {

@@ -25,7 +25,8 @@ type Server struct {
 // Start runs Prometheus with its data in dir and returns when it is ready. It
 // scrapes http://target/metrics; target is HOST:PORT.
 func Start(ctx context.Context, dir, target string) (*Server, error) {
-	program, err := unpacked()
+	const program = "usr/bin/prometheus"
+	unpacked, err := process.Unpacked("prometheus", program)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func Start(ctx context.Context, dir, target string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := process.Start(process.Spec{Name: "prometheus", Path: program, Dir: dir, Args: []string{
+	p, err := process.Start(process.Spec{Name: "prometheus", Path: filepath.Join(unpacked, program), Dir: dir, Args: []string{
 		"--config.file=" + config, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + addr}})
 	if err != nil {
 		return nil, err
@@ -67,21 +68,4 @@ func (s *Server) ready(ctx context.Context) error {
 		return fmt.Errorf("GET /-/ready: %s", res.Status)
 	}
 	return nil
-}
-
-// unpacked is Debian's program in the cache.
-func unpacked() (string, error) {
-	cache := os.Getenv("KMEND_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir() // XDG_CACHE_HOME, else ~/.cache
-		if err != nil {
-			return "", fmt.Errorf("looking for the cache: %w; set KMEND_CACHE", err)
-		}
-		cache = filepath.Join(base, "kmend")
-	}
-	program := filepath.Join(cache, "debs", "prometheus", "usr", "bin", "prometheus")
-	if _, err := os.Stat(program); err != nil {
-		return "", fmt.Errorf("looking for Prometheus: %w; fetch it with: test/setup/debs prometheus", err)
-	}
-	return program, nil
 }

@@ -36,13 +36,9 @@ func program() (path string, libraries []string, err error) {
 	if path, err := exec.LookPath("redis-server"); err == nil {
 		return path, nil, nil
 	}
-	cache := os.Getenv("KMEND_CACHE")
-	if cache == "" {
-		base, err := os.UserCacheDir()
-		if err != nil {
-			return "", nil, fmt.Errorf("looking for the cache folder: %w", err)
-		}
-		cache = filepath.Join(base, "kmend")
+	cache, err := process.Cache()
+	if err != nil {
+		return "", nil, err
 	}
 	root := filepath.Join(cache, "debs/redis-tools/usr")
 	path = filepath.Join(root, "bin/redis-check-rdb")
