@@ -26,6 +26,18 @@ type Incident struct {
 	Executions   []Execution   `json:"executions,omitempty"`
 	Verification *Verification `json:"verification,omitempty"`
 	Timeline     []Event       `json:"timeline"`
+
+	// An incident whose alerts fire again soon after its end is extended by an
+	// episode, which has a diagnosis, a plan and a timeline of its own. First is the
+	// id of the first one, Episode the number of this one: empty and 0 in the first.
+	// Episodes are all of them, the oldest first, where there are several: at most
+	// the last twenty.
+	First    string    `json:"first,omitempty"`
+	Episode  int       `json:"episode,omitempty"`
+	Episodes []Episode `json:"episodes,omitempty"`
+
+	Parent *Parent `json:"parent,omitempty"`
+	Parts  *Parts  `json:"parts,omitempty"`
 }
 
 // Event is one line of the timeline. Every transition is one, and it is written

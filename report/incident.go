@@ -115,6 +115,7 @@ func (p *page) alerts(inc incident.Incident) {
 		when = append(when, plain(", closed after "), bold(took(inc.ClosedAt.Sub(inc.ReceivedAt))))
 	}
 	p.field("Received", 2, when...)
+	p.related(inc)
 }
 
 // plan writes what would be done, what was decided about it, and what was done.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"io"
 	"time"
 
@@ -21,7 +22,7 @@ func List(w io.Writer, incidents []incident.Incident) error {
 	widths := make([]int, len(rows[0]))
 	for _, r := range rows {
 		for i := range r {
-			r[i] = cut(clean(r[i]), 60)
+			r[i] = cut(clean(r[i]), 80)
 			widths[i] = max(widths[i], cells(r[i]))
 		}
 	}
@@ -54,5 +55,14 @@ func row(inc incident.Incident) []string {
 	if len(inc.Alerts) > 0 {
 		alert = cmp.Or(inc.Alerts[0].Name(), "unnamed")
 	}
-	return []string{inc.ID, inc.ReceivedAt.UTC().Format(time.DateTime), took_, state, cause, alert, inc.Target.String()}
+	if inc.Episode > 1 {
+		alert += fmt.Sprintf(" (fired %d times)", inc.Episode)
+	}
+	about := inc.Target.String()
+	if inc.Parts != nil {
+		about += fmt.Sprintf(" (and %d more)", inc.Parts.Count)
+	} else if inc.Parent != nil {
+		about += " (part of " + inc.Parent.Incident + ")"
+	}
+	return []string{inc.ID, inc.ReceivedAt.UTC().Format(time.DateTime), took_, state, cause, alert, about}
 }

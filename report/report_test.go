@@ -234,7 +234,7 @@ func poisoned(v any, key string) any {
 func TestList(t *testing.T) {
 	all := incidents(t)
 	var some []incident.Incident
-	for _, name := range []string{"fixed", "dry_run", "awaiting_approval", "no_target", "clean"} {
+	for _, name := range []string{"fixed", "dry_run", "awaiting_approval", "no_target", "clean", "storm", "flapping"} {
 		some = append(some, all[filepath.Join("testdata", name)])
 	}
 	var b bytes.Buffer

@@ -117,6 +117,7 @@ func (a *App) wire(ctx context.Context) error {
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guards, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
+	o.ExtendWithin, o.CorrelateWithin = a.config.ExtendWithin.D(), a.config.CorrelateWithin.D()
 	o.MaxEvidenceAge = set.MaxEvidenceAge()
 	o.MeasureTimeout = a.config.measureTimeout()
 	if a.config.Slack != nil {

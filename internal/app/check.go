@@ -74,6 +74,8 @@ func (c Config) problems() []problem {
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	k.duration("approvalExpiry", c.ApprovalExpiry, time.Second, 24*time.Hour)
+	k.duration("extendWithin", c.ExtendWithin, 0, 24*time.Hour)
+	k.duration("correlateWithin", c.CorrelateWithin, 0, time.Hour)
 	k.duration("diagnose.window", c.Diagnose.Window, 500*time.Millisecond, maxWindow)
 	k.duration("agents.timeout", c.Agents.Timeout, time.Second, 5*time.Minute)
 	for i, p := range c.Runbooks {

@@ -31,6 +31,9 @@ type Config struct {
 	Approvers      []Approver        `json:"approvers,omitempty" jsonschema:"maxItems=1000"`
 	Slack          *Slack            `json:"slack,omitempty"`
 	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
+	// How incidents come together.
+	ExtendWithin    incident.Duration `json:"extendWithin,omitempty" jsonschema_description:"How long after its end an incident is extended by alerts that fire again: 0s (never) to 24h."`
+	CorrelateWithin incident.Duration `json:"correlateWithin,omitempty" jsonschema_description:"How far apart incidents may come that are correlated by their node or cause: 0s (never) to 1h."`
 
 	Diagnose   Diagnose   `json:"diagnose,omitempty"`
 	Agents     Agents     `json:"agents,omitempty"`
@@ -151,6 +154,7 @@ func DefaultConfig() Config {
 		DryRun:         true,
 		Webhook:        Webhook{MaxBodyBytes: 4 << 20, MaxOpenIncidents: 1000},
 		ApprovalExpiry: incident.Duration(15 * time.Minute),
+		ExtendWithin:   incident.Duration(15 * time.Minute), CorrelateWithin: incident.Duration(5 * time.Minute),
 		Diagnose: Diagnose{
 			Window: incident.Duration(3 * time.Second),
 			Labels: Labels{Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Node: m.Node, Cgroup: m.Cgroup, PID: m.PID, Unit: m.Unit, Exporters: m.Exporters},

@@ -39,6 +39,10 @@ func (m messages) Message(ctx context.Context, id string) (report.Posted, error)
 	return report.Posted(got), err
 }
 
+func (m messages) ReserveMessage(ctx context.Context, id string) (bool, error) {
+	return m.db.ReserveMessage(ctx, id)
+}
+
 func (m messages) KeepMessage(ctx context.Context, p report.Posted) error {
 	return m.db.KeepMessage(ctx, store.Message(p))
 }

@@ -52,7 +52,11 @@ func (r *Responder) keepDiagnosis(ctx context.Context, p store.Progress, key str
 	if d.Verdict == incident.Confirmed {
 		r.metrics.confirmed.Observe((time.Since(p.ReceivedAt) - r.Window).Seconds())
 	}
-	return r.record(ctx, p.ID, key, store.Change{Diagnosis: &d, Event: incident.Event{
+	within := r.CorrelateWithin
+	if p.Diagnosis != nil {
+		within = 0 // measured again: what it is part of is known
+	}
+	return r.record(ctx, p.ID, key, store.Change{Diagnosis: &d, CorrelateWithin: within, Event: incident.Event{
 		Kind: string(verdictOf(d)), Message: messageOf(d), Fields: map[string]string{"node": d.Node.Name}}})
 }
 

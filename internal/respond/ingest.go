@@ -66,6 +66,8 @@ func resultOf(got store.Ingested) string {
 	switch {
 	case got.Refused:
 		return "refused"
+	case got.Extends:
+		return "extended"
 	case got.New:
 		return "new"
 	case got.Superseded:
@@ -99,7 +101,7 @@ func (r *Responder) split(n incident.Notification) []store.Seed {
 		if !there {
 			i = len(seeds)
 			at[key] = i
-			seeds = append(seeds, store.Seed{DedupKey: key, Target: t, NoTarget: why, LeftOut: n.TruncatedAlerts,
+			seeds = append(seeds, store.Seed{DedupKey: key, Target: t, NoTarget: why, LeftOut: n.TruncatedAlerts, ExtendWithin: r.ExtendWithin,
 				Source: fmt.Sprintf("%s/%s", n.Source, n.Receiver)})
 		}
 		seeds[i].Alerts = append(seeds[i].Alerts, a)

@@ -50,10 +50,10 @@ func TestDuplicatesFromSeveralSenders(t *testing.T) {
 	}
 }
 
-// The alert that fires anew is a new incident; the firing that goes on is not.
+// The alert that fires anew long after the end is a new incident.
 func TestNewFiringIsANewIncident(t *testing.T) {
 	t.Parallel()
-	b := start(t, &stages{})
+	b := start(t, &stages{}, func(o *Options) { o.ExtendWithin = time.Nanosecond })
 	n := firing("/a")
 	b.ingest(n)
 	b.reported()
@@ -67,6 +67,31 @@ func TestNewFiringIsANewIncident(t *testing.T) {
 	}
 	if old := list[1]; old.Outcome != incident.Fixed || !hasKind(old, "alert_resolved") {
 		t.Errorf("the first incident: %s, %v", old.Outcome, kinds(old))
+	}
+}
+
+// An alert that flaps is one incident, which is diagnosed anew each time.
+func TestFlappingIsOneIncident(t *testing.T) {
+	t.Parallel()
+	b := start(t, &stages{})
+	const times = 5
+	for i := range times {
+		n := firing("/a")
+		n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(time.Duration(i) * time.Hour)
+		b.ingest(n)
+		b.reported()
+		b.ingest(resolvedOf(n))
+	}
+	inc := b.only()
+	if inc.Episode != times || len(inc.Episodes) != times || inc.Diagnosis == nil || inc.Root() != inc.Episodes[0].ID {
+		t.Errorf("episode %d of %+v", inc.Episode, inc.Episodes)
+	}
+	for _, e := range inc.Episodes {
+		episode, err := b.store.Get(t.Context(), e.ID)
+		if err != nil || episode.Outcome != incident.Fixed {
+			t.Errorf("%s: %s, %v", e.ID, episode.Outcome, err)
+		}
+		checkTimeline(t, episode)
 	}
 }
 

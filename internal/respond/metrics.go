@@ -9,7 +9,7 @@ import (
 // Metrics are the flow's figures.
 type Metrics struct {
 	notifications *prometheus.CounterVec   // result: accepted, full, error
-	seeds         *prometheus.CounterVec   // what a notification said of a target: new, repeated, known, superseded, unknown
+	seeds         *prometheus.CounterVec   // what a notification said of a target: new, extended, repeated, known, superseded, unknown
 	closed        *prometheus.CounterVec   // outcome
 	phases        *prometheus.HistogramVec // phase
 	confirmed     prometheus.Histogram

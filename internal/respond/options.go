@@ -35,6 +35,11 @@ type Options struct {
 	// MeasureTimeout is what a diagnosis may take on top of its window.
 	MeasureTimeout time.Duration
 
+	// ExtendWithin is how long after its end an incident is extended by alerts that
+	// fire again, CorrelateWithin how far apart two incidents may come that are
+	// correlated; 0: never.
+	ExtendWithin, CorrelateWithin time.Duration
+
 	QueueLimit          int           // open incidents; more are ErrFull
 	MaxDiagnoses        int           // at the same time, in all
 	MaxDiagnosesPerNode int           // at the same time, on one node
@@ -55,6 +60,8 @@ func DefaultOptions() Options {
 		ActDeadline:         10 * time.Minute,
 		StageTimeout:        2 * time.Minute,
 		MeasureTimeout:      30 * time.Second,
+		ExtendWithin:        15 * time.Minute,
+		CorrelateWithin:     5 * time.Minute,
 		QueueLimit:          1000,
 		MaxDiagnoses:        8,
 		MaxDiagnosesPerNode: 2,
@@ -88,6 +95,9 @@ func (o Options) validate() error {
 		if d.v <= 0 {
 			return fmt.Errorf("%s is %s and must be more than 0", d.name, d.v)
 		}
+	}
+	if o.ExtendWithin < 0 || o.CorrelateWithin < 0 {
+		return fmt.Errorf("ExtendWithin is %s and CorrelateWithin %s; both must be 0 or more", o.ExtendWithin, o.CorrelateWithin)
 	}
 	for _, n := range []struct {
 		name string

@@ -119,8 +119,20 @@ func testStorm(t *testing.T, stores ...*store.Store) {
 	if err != nil || len(list) != targets {
 		t.Errorf("%d incidents for %d targets, %v", len(list), targets, err)
 	}
+	roots := 0
 	for _, inc := range list {
 		checkTimeline(t, inc)
+		if inc.Parent != nil {
+			continue
+		}
+		if roots++; inc.Parts == nil || inc.Parts.Count != targets-1 || inc.Parts.Open != 0 {
+			t.Errorf("%s is part of none, and %+v are parts of it", inc.Target, inc.Parts)
+		}
+	}
+	if roots != 1 {
+		t.Errorf("%d incidents are part of none; all have the same cause", roots)
+	}
+	for _, inc := range list {
 		if inc.Outcome != incident.Fixed {
 			t.Errorf("%s: %s (%s)", inc.Target, inc.Outcome, inc.Reason)
 		}

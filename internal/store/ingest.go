@@ -25,12 +25,16 @@ type Seed struct {
 	LeftOut int
 	// NoTarget says why the alerts name nothing that can be measured; empty when they do.
 	NoTarget string
+	// ExtendWithin is how long ago the last incident of the key may have ended to be
+	// extended by what would be a new one; 0: it is never extended.
+	ExtendWithin time.Duration
 }
 
 // Ingested is what became of a seed.
 type Ingested struct {
 	ID         string // of the incident it went to; empty when there was none to tell
 	New        bool   // this delivery opened it
+	Extends    bool   // with New: it is the next episode of one that ended
 	Superseded bool   // this delivery closed it: the alert resolved before anything was changed
 	Known      bool   // a firing that an incident, closed since, was about already
 	Refused    bool   // it would have opened an incident, and too many are open
@@ -120,11 +124,20 @@ func (d delivery) open() (*incident.Incident, error) {
 	return &inc, fromJSON(alerts, &inc.Alerts)
 }
 
-// create opens an incident.
+// create opens an incident, or the next episode of one.
 func (d delivery) create() (Ingested, error) {
 	id, err := newID(d.now)
 	if err != nil {
 		return Ingested{}, err
+	}
+	before, err := d.extends()
+	if err != nil {
+		return Ingested{}, err
+	}
+	first, episode := id, 1
+	if before != nil {
+		first, episode = before.first, before.episode+1
+		id = fmt.Sprintf("%s.%d", first, episode)
 	}
 	target, err := toJSON(d.seed.Target)
 	if err != nil {
@@ -134,8 +147,9 @@ func (d delivery) create() (Ingested, error) {
 	if err != nil {
 		return Ingested{}, err
 	}
-	_, err = d.c.ExecContext(d.ctx, `INSERT INTO incidents (id, dedup_key, phase, no_target, deliveries, received_at, target, alerts) VALUES (?, ?, ?, ?, 1, ?, ?, ?)`,
-		id, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), target, alerts)
+	_, err = d.c.ExecContext(d.ctx, `INSERT INTO incidents (id, first, episode, dedup_key, phase, no_target, deliveries, received_at, target, alerts)
+		VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)`,
+		id, first, episode, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), target, alerts)
 	if err != nil {
 		return Ingested{}, err
 	}
@@ -147,11 +161,17 @@ func (d delivery) create() (Ingested, error) {
 		Message: fmt.Sprintf("%s about %s", describe(d.seed.Alerts), d.seed.Target),
 		Fields:  map[string]string{"source": d.seed.Source},
 	}
+	if before != nil {
+		e.Message += "; " + before.again(d.now, episode)
+		if err := d.untold(first); err != nil {
+			return Ingested{}, err
+		}
+	}
 	if n := d.seed.LeftOut; n > 0 {
 		e.Message += fmt.Sprintf("; %d more alerts were left out by the sender (max_alerts)", n)
 		e.Fields["left_out"] = strconv.Itoa(n)
 	}
-	return Ingested{ID: id, New: true}, appendEvent(d.ctx, d.c, id, "received", e)
+	return Ingested{ID: id, New: true, Extends: before != nil}, appendEvent(d.ctx, d.c, id, "received", e)
 }
 
 // update is a delivery for an open incident.

@@ -54,15 +54,37 @@ func (s *Store) Progress(ctx context.Context, id string) (Progress, error) {
 	return p, nil
 }
 
-// List returns incidents, newest first, each as Get does.
+// Latest returns the last episode of the incident that id is an episode of;
+// ErrNotFound when there is none.
+func (s *Store) Latest(ctx context.Context, id string) (incident.Incident, error) {
+	var p Progress
+	err := s.read(ctx, func(tx *sql.Tx) error {
+		ids, err := column(ctx, tx, `SELECT j.id FROM incidents i JOIN incidents j ON j.first = i.first WHERE i.id = ? ORDER BY j.episode DESC LIMIT 1`, id)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			return ErrNotFound
+		}
+		p, err = load(ctx, tx, ids[0])
+		return err
+	})
+	if err != nil {
+		return incident.Incident{}, fmt.Errorf("reading incident %q: %w", id, err)
+	}
+	return p.Incident, nil
+}
+
+// List returns incidents, newest first, each as Get does: of several episodes the last.
 func (s *Store) List(ctx context.Context, f Filter) ([]incident.Incident, error) {
 	if f.Limit <= 0 || f.Limit > MaxList {
 		f.Limit = MaxList
 	}
 	list := []incident.Incident{}
 	err := s.read(ctx, func(tx *sql.Tx) error {
-		ids, err := column(ctx, tx, `SELECT id FROM incidents
+		ids, err := column(ctx, tx, `SELECT id FROM incidents i
 			WHERE (?1 = 0 OR closed_at IS NULL) AND (?2 = '' OR phase = ?2) AND (?3 = '' OR id < ?3)
+			AND NOT EXISTS (SELECT 1 FROM incidents j WHERE j.first = i.first AND j.episode > i.episode)
 			ORDER BY id DESC LIMIT ?4`, f.Open, f.Phase, f.Before, f.Limit)
 		if err != nil {
 			return err
@@ -107,7 +129,7 @@ func (s *Store) read(ctx context.Context, f func(tx *sql.Tx) error) error {
 func load(ctx context.Context, tx *sql.Tx, id string) (Progress, error) {
 	p := Progress{Keys: map[string]incident.Event{}, Applied: map[int]incident.Execution{}, Undone: map[int]incident.Execution{}}
 	p.ID = id
-	for _, part := range []func(context.Context, *sql.Tx, *Progress) error{loadRow, loadTimeline, loadApproval, loadExecutions} {
+	for _, part := range []func(context.Context, *sql.Tx, *Progress) error{loadRow, loadTimeline, loadApproval, loadExecutions, loadEpisodes, loadParts} {
 		if err := part(ctx, tx, &p); err != nil {
 			return Progress{}, err
 		}
@@ -116,19 +138,28 @@ func load(ctx context.Context, tx *sql.Tx, id string) (Progress, error) {
 }
 
 func loadRow(ctx context.Context, tx *sql.Tx, p *Progress) error {
-	var target, alerts string
+	var target, alerts, parent, shares, shared string
+	var number int
 	var diagnosis, plan, decisions, verification sql.NullString
 	var received, owned, seen int64
 	var closed, answerBy sql.NullInt64
 	err := tx.QueryRowContext(ctx, `SELECT dedup_key, phase, outcome, reason, no_target, deliveries, received_at, closed_at,
-		target, alerts, diagnosis, plan, decisions, verification, answer_by, owned_at, owner_seen FROM incidents WHERE id = ?`, p.ID).
+		target, alerts, diagnosis, plan, decisions, verification, answer_by, owned_at, owner_seen,
+		first, episode, parent, shares, shared, part FROM incidents WHERE id = ?`, p.ID).
 		Scan(&p.DedupKey, &p.Phase, &p.Outcome, &p.Reason, &p.NoTarget, &p.Deliveries, &received, &closed,
-			&target, &alerts, &diagnosis, &plan, &decisions, &verification, &answerBy, &owned, &seen)
+			&target, &alerts, &diagnosis, &plan, &decisions, &verification, &answerBy, &owned, &seen,
+			&p.First, &p.Episode, &parent, &shares, &shared, &number)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
 	if err != nil {
 		return err
+	}
+	if p.Episode == 1 {
+		p.First, p.Episode = "", 0
+	}
+	if parent != "" {
+		p.Parent = &incident.Parent{Incident: parent, Shares: shares, What: shared, Number: number}
 	}
 	p.ReceivedAt, p.ClosedAt, p.AnswerBy = at(received), atNull(closed), atNull(answerBy)
 	p.OwnedAt, p.SeenUntil = atNull(sql.NullInt64{Int64: owned, Valid: owned != 0}), atNull(sql.NullInt64{Int64: seen, Valid: seen != 0})

@@ -46,9 +46,12 @@ type Change struct {
 	Plan         *incident.Plan
 	Decision     *incident.Decision // one more
 	Verification *incident.Verification
-	AnswerBy     time.Time
-	Act          Act // of Execution
-	Execution    *incident.Execution
+	// CorrelateWithin, with Diagnosis: the incident becomes a part of the first one
+	// that came at most this long before or after it and shares its node or cause.
+	CorrelateWithin time.Duration
+	AnswerBy        time.Time
+	Act             Act // of Execution
+	Execution       *incident.Execution
 }
 
 // saves reports whether c is more than a line of the timeline.
@@ -151,7 +154,10 @@ func apply(ctx context.Context, c *sql.Conn, id, key string, p prepared) error {
 		}
 	}
 	p.Event.Phase = phase
-	return appendEvent(ctx, c, id, key, p.Event)
+	if err := appendEvent(ctx, c, id, key, p.Event); err != nil || p.CorrelateWithin <= 0 || p.Diagnosis == nil {
+		return err
+	}
+	return correlate(ctx, c, id, p)
 }
 
 func save(ctx context.Context, c *sql.Conn, id string, phase incident.Phase, decisions sql.NullString, p prepared) error {

@@ -30,7 +30,7 @@ type Message struct {
 // there is nothing to tell. Buttons are there only while it waits for a person,
 // and only when buttons says that clicks reach kmend.
 func Render(inc incident.Incident, buttons bool) (m Message, ok bool) {
-	if !inc.Phase.Closed() && (inc.Plan == nil || len(inc.Decisions) == 0) {
+	if !inc.Phase.Closed() && inc.Episode < 2 && (inc.Plan == nil || len(inc.Decisions) == 0) {
 		return Message{}, false
 	}
 	h := headline(inc)
@@ -48,7 +48,7 @@ func Render(inc incident.Incident, buttons bool) (m Message, ok bool) {
 		blocks = append(blocks, actions(inc))
 	}
 	blocks = append(blocks, slack.NewContextBlock("", slack.NewTextBlockObject(slack.MarkdownType, footer(inc), false, true)))
-	return Message{Text: title, Blocks: blocks, Final: inc.Phase.Closed()}, true
+	return Message{Text: title, Blocks: blocks, Final: inc.Phase.Closed() && (inc.Parts == nil || inc.Parts.Open == 0)}, true
 }
 
 func waits(inc incident.Incident) bool {
@@ -82,6 +82,7 @@ func facts(inc incident.Incident) []string {
 		lines = append(lines, line)
 	}
 	lines = append(lines, "*Target* "+code(about(inc))+where(inc))
+	lines = append(lines, related(inc)...)
 	if d := inc.Diagnosis; d != nil {
 		line := "*Verdict* " + string(d.Verdict)
 		if f, ok := d.RootCause(); ok {

@@ -56,6 +56,8 @@ func headline(inc incident.Incident) string {
 		return "Verifying"
 	case inc.Phase == incident.Executing:
 		return "Executing"
+	case inc.Plan == nil:
+		return "Firing again"
 	}
 	return "Planned"
 }

@@ -17,12 +17,13 @@ import (
 
 // Incidents is where the poster reads.
 type Incidents interface {
-	Get(ctx context.Context, id string) (incident.Incident, error)
+	// Latest is the last episode of the incident that id is an episode of.
+	Latest(ctx context.Context, id string) (incident.Incident, error)
 }
 
 // Posted is the message about an incident, as it is kept.
 type Posted struct {
-	Incident string
+	Incident string // its first episode: all have one message
 	Channel  string
 	TS       string // empty until it was posted
 	Shown    string // digest of what it says
@@ -33,7 +34,16 @@ type Posted struct {
 type Ledger interface {
 	Message(ctx context.Context, id string) (Posted, error)
 	KeepMessage(ctx context.Context, p Posted) error
+	// ReserveMessage asks to be the one who posts the message of an incident that has
+	// none yet; false: another replica of kmend is about to.
+	ReserveMessage(ctx context.Context, id string) (bool, error)
 }
+
+// errElsewhere: another replica is about to post the message.
+var errElsewhere = errors.New("another replica is about to post it")
+
+// elsewhere is how long it is waited for.
+const elsewhere = 5 * time.Second
 
 // Options of a Poster. Start from DefaultOptions.
 type Options struct {
@@ -104,6 +114,9 @@ func (p *Poster) Run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errElsewhere):
+			p.queue.again(j, elsewhere)
+			continue
 		case isLimit:
 			p.Metrics.count("limited")
 			pause = max(pause, limited.RetryAfter)
@@ -124,17 +137,22 @@ func (p *Poster) Run(ctx context.Context) {
 
 // show brings one message up to date; did says that Slack was asked.
 func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
-	inc, err := p.Incidents.Get(ctx, id)
+	inc, err := p.Incidents.Latest(ctx, id)
 	if err != nil {
 		return false, err
+	}
+	id = inc.Root()
+	was, err := p.Ledger.Message(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	if was.TS == "" && quiet(inc) {
+		p.queue.add(inc.Parent.Incident, false)
+		return false, nil
 	}
 	m, ok := Render(inc, p.Buttons)
 	if !ok {
 		return false, nil
-	}
-	was, err := p.Ledger.Message(ctx, id)
-	if err != nil {
-		return false, err
 	}
 	if u, there := p.unkept[id]; there {
 		was = u
@@ -145,6 +163,13 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	}
 	if was.TS != "" && was.Shown == now.Shown {
 		return false, p.keep(ctx, was)
+	}
+	if was.TS == "" {
+		if mine, err := p.Ledger.ReserveMessage(ctx, id); err != nil {
+			return false, err
+		} else if !mine {
+			return false, errElsewhere
+		}
 	}
 	err = p.send(ctx, &now, m)
 	if refusedBlocks(err) {
@@ -157,6 +182,9 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 		return true, err
 	}
 	p.unkept[id] = now
+	if inc.Parent != nil {
+		p.queue.add(inc.Parent.Incident, false) // it says how many parts it has
+	}
 	return true, p.keep(ctx, now)
 }
 

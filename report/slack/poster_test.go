@@ -23,10 +23,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // shelf holds incidents and what was posted about them.
 type shelf struct {
-	mu     sync.Mutex
-	incs   map[string]incident.Incident
-	posted map[string]Posted
-	broken error // of KeepMessage
+	mu        sync.Mutex
+	incs      map[string]incident.Incident
+	posted    map[string]Posted
+	broken    error // of KeepMessage
+	elsewhere bool  // another replica posts
 }
 
 func newShelf() *shelf {
@@ -39,10 +40,22 @@ func (s *shelf) put(inc incident.Incident) {
 	s.incs[inc.ID] = inc
 }
 
-func (s *shelf) Get(_ context.Context, id string) (incident.Incident, error) {
+func (s *shelf) Latest(_ context.Context, id string) (incident.Incident, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.incs[id], nil
+	latest := s.incs[id]
+	for _, inc := range s.incs {
+		if inc.Root() == latest.Root() && inc.Episode > latest.Episode {
+			latest = inc
+		}
+	}
+	return latest, nil
+}
+
+func (s *shelf) ReserveMessage(_ context.Context, id string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.elsewhere, nil
 }
 
 func (s *shelf) Message(_ context.Context, id string) (Posted, error) {
@@ -175,6 +188,89 @@ func TestStorageTrouble(t *testing.T) {
 	if n := s.Calls("chat.postMessage"); n != 1 {
 		t.Errorf("posted %d times", n)
 	}
+}
+
+// The episodes of an incident are one message.
+func TestFiresAgain(t *testing.T) {
+	s, sh := slackServer(t, standin.Options{}), newShelf()
+	p, _ := posting(t, s, sh, nil)
+	first := waitingIncident()
+	first.Phase, first.Outcome, first.ClosedAt = incident.ResolvedPhase, incident.Superseded, noon.Add(time.Minute)
+	sh.put(first)
+	p.Changed(first.ID, true)
+	until(t, "a message", func() bool { return len(s.Messages()) == 1 && sh.kept(first.ID).Final })
+	again := incident.Incident{ID: first.ID + ".2", First: first.ID, Episode: 2, Phase: incident.Diagnosing, Target: first.Target, Alerts: first.Alerts,
+		Episodes: []incident.Episode{{ID: first.ID, ReceivedAt: noon, ClosedAt: first.ClosedAt, Outcome: first.Outcome}, {ID: first.ID + ".2", ReceivedAt: noon.Add(2 * time.Minute)}}}
+	sh.put(again)
+	p.Changed(again.ID, false)
+	says := func() string { return standin.Says(s.Messages()[0].Blocks) }
+	until(t, "it says so", func() bool {
+		return strings.Contains(says(), "Firing again: pod shop/web-1/app") && strings.Contains(says(), "*Fired* 2 times, before at 2026-11-21 12:00:00 UTC until 2026-11-21 12:01:00 UTC: `superseded`") &&
+			!sh.kept(first.ID).Final
+	})
+	p.Changed(first.ID, true) // what comes late of the one before changes nothing
+	time.Sleep(50 * time.Millisecond)
+	if n := len(s.Messages()); n != 1 || !strings.Contains(says(), "Firing again") {
+		t.Errorf("%d messages, the first says %s", n, says())
+	}
+}
+
+// In a storm, parts that ask nothing of a person are told of in their parent's message.
+func TestStormIsQuiet(t *testing.T) {
+	s, sh := slackServer(t, standin.Options{}), newShelf()
+	p, _ := posting(t, s, sh, nil)
+	parent := waitingIncident()
+	sh.put(parent)
+	p.Changed(parent.ID, true)
+	const parts = 20
+	for n := range parts {
+		part := waitingIncident()
+		part.ID = fmt.Sprint("part-", n)
+		part.Parent = &incident.Parent{Incident: parent.ID, Shares: incident.SharesNode, What: "n1", Number: n + 1}
+		switch n {
+		case 10: // asks
+		case 11: // acted
+			part.Phase, part.Outcome, part.ClosedAt = incident.Escalated, incident.Failed, noon
+		default:
+			part.Phase, part.Outcome, part.ClosedAt = incident.Escalated, incident.DryRun, noon
+		}
+		sh.put(part)
+		p.Changed(part.ID, true)
+	}
+	parent.Parts = &incident.Parts{Count: parts, Open: 1, Outcomes: map[incident.Outcome]int{incident.DryRun: 18, incident.Failed: 1}}
+	sh.put(parent)
+	p.Changed("part-19", false)
+	until(t, "the messages", func() bool {
+		m := s.Messages()
+		return len(m) == 1+loudParts+2 && strings.Contains(standin.Says(m[0].Blocks), "*Parts* 20 incidents with the same node or cause: 1 open, 18 dry_run, 1 failed")
+	})
+	time.Sleep(50 * time.Millisecond)
+	for _, m := range s.Messages()[1:] {
+		if says := standin.Says(m.Blocks); !strings.Contains(says, "*Part of* `"+parent.ID+"` with the same node `n1`") {
+			t.Errorf("a part says %s", says)
+		}
+	}
+	if n := len(s.Messages()); n != 1+loudParts+2 {
+		t.Errorf("%d messages, want %d", n, 1+loudParts+2)
+	}
+}
+
+// What another replica is about to post is left to it, and edited afterwards.
+func TestAnotherReplicaPosts(t *testing.T) {
+	s, sh := slackServer(t, standin.Options{}), newShelf()
+	sh.elsewhere = true
+	p, _ := posting(t, s, sh, nil)
+	inc := waitingIncident()
+	sh.put(inc)
+	p.Changed(inc.ID, true)
+	time.Sleep(100 * time.Millisecond)
+	if n := len(s.Messages()); n != 0 {
+		t.Errorf("%d messages; another replica posts it", n)
+	}
+	sh.mu.Lock()
+	sh.elsewhere = false
+	sh.mu.Unlock()
+	until(t, "a message, once nobody else does", func() bool { return len(s.Messages()) == 1 })
 }
 
 // Somebody deleted the message: there is a new one.

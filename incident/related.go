@@ -1,0 +1,63 @@
+package incident
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Episode is one time that the alerts of an incident fired: from its opening, or
+// from when they fired again soon after the end, to the next end.
+type Episode struct {
+	ID         string    `json:"id"`
+	ReceivedAt time.Time `json:"receivedAt"`
+	ClosedAt   time.Time `json:"closedAt,omitzero"`
+	Outcome    Outcome   `json:"outcome,omitempty"` // empty while open
+	Reason     string    `json:"reason,omitempty"`
+}
+
+// What incidents that came at about the same time have in common.
+const (
+	SharesNode  = "node"
+	SharesCause = "cause"
+)
+
+// Parent is the incident that another one is a part of: of those that came at
+// about the same time, the first with the same node or the same confirmed cause.
+// It says what belongs together and changes neither plan nor decision.
+type Parent struct {
+	Incident string `json:"incident"` // its first episode
+	Shares   string `json:"shares"`   // SharesNode or SharesCause
+	What     string `json:"what"`     // the node's name, or the cause
+	Number   int    `json:"number"`   // 1, 2, ... in the order in which they were found to be parts of it
+}
+
+// Parts are the incidents that are part of one.
+type Parts struct {
+	Count    int             `json:"count"`
+	Open     int             `json:"open"`
+	Outcomes map[Outcome]int `json:"outcomes,omitempty"` // of those that ended
+	IDs      []string        `json:"ids"`                // the first of them
+}
+
+// String says how many they are and how they ended.
+func (p Parts) String() string {
+	noun := "incidents"
+	if p.Count == 1 {
+		noun = "incident"
+	}
+	var how []string
+	if p.Open > 0 {
+		how = append(how, fmt.Sprintf("%d open", p.Open))
+	}
+	for _, o := range Outcomes() {
+		if n := p.Outcomes[o]; n > 0 {
+			how = append(how, fmt.Sprintf("%d %s", n, o))
+		}
+	}
+	return fmt.Sprintf("%d %s with the same node or cause: %s", p.Count, noun, strings.Join(how, ", "))
+}
+
+// Root is the id that all episodes of an incident have in common: that of the first.
+func (i Incident) Root() string { return cmp.Or(i.First, i.ID) }
