@@ -3,6 +3,7 @@ package incident
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -58,6 +59,12 @@ func (p Parts) String() string {
 	}
 	return fmt.Sprintf("%d %s with the same node or cause: %s", p.Count, noun, strings.Join(how, ", "))
 }
+
+var idForm = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{8}(\.[0-9]{1,9})?$`)
+
+// IsID reports whether s has the form of an incident's id: when it was received, a
+// random part, and the number of its episode from the second on.
+func IsID(s string) bool { return idForm.MatchString(s) }
 
 // Root is the id that all episodes of an incident have in common: that of the first.
 func (i Incident) Root() string { return cmp.Or(i.First, i.ID) }

@@ -10,7 +10,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,9 +73,6 @@ func (a api) list(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, list{incident.APIVersion, "IncidentList", items})
 }
 
-// idForm is the form of an incident's id: when it was received, and a random part.
-var idForm = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{8}$`)
-
 // filter reads the query of a list.
 func filter(q url.Values) (store.Filter, error) {
 	f := store.Filter{Limit: defaultLimit, Before: q.Get("before"), Phase: incident.Phase(q.Get("phase"))}
@@ -99,7 +95,7 @@ func filter(q url.Values) (store.Filter, error) {
 	if f.Phase != "" && !slices.Contains(incident.Phases(), f.Phase) {
 		return f, fmt.Errorf("phase is %q; want one of %v", f.Phase, incident.Phases())
 	}
-	if f.Before != "" && !idForm.MatchString(f.Before) {
+	if f.Before != "" && !incident.IsID(f.Before) {
 		return f, fmt.Errorf("before is %q; want the id of an incident, such as 20261121-221745.642-0a1b2c3d: the last one of the page before", printable(f.Before))
 	}
 	return f, nil

@@ -169,9 +169,12 @@ func (b *bed) start(expiry time.Duration) {
 	}
 }
 
-func (b *bed) notify(status incident.AlertStatus) {
+func (b *bed) notify(status incident.AlertStatus) { b.t.Helper(); b.notifyOf(status, 12) }
+
+// notifyOf notifies of the alert that began to fire at an hour.
+func (b *bed) notifyOf(status incident.AlertStatus, hour int) {
 	b.t.Helper()
-	a := incident.Alert{Fingerprint: "f", Status: status, StartsAt: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC), Labels: map[string]string{"alertname": "Slow", "cgroup": "/a"}}
+	a := incident.Alert{Fingerprint: "f", Status: status, StartsAt: time.Date(2026, 11, 21, hour, 0, 0, 0, time.UTC), Labels: map[string]string{"alertname": "Slow", "cgroup": "/a"}}
 	if err := b.flow.Ingest(b.t.Context(), incident.Notification{Source: "test", GroupKey: "k", Status: status, Alerts: []incident.Alert{a}}); err != nil {
 		b.t.Fatal(err)
 	}

@@ -72,6 +72,26 @@ func TestSlackTwoPersons(t *testing.T) {
 	b.acted(1)
 }
 
+// An alert that resolves and fires again asks again in the same message; what the
+// message showed before is for nothing any more.
+func TestSlackFiresAgain(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, users(1, "U1"), time.Minute)
+	b.notifyOf(incident.Firing, 12)
+	before := b.asked()
+	b.notifyOf(incident.Resolved, 12)
+	b.ends("Superseded:")
+	b.notifyOf(incident.Firing, 13)
+	b.says("*Fired* 2 times")
+	m := b.asked()
+	b.click(before, "approve", "U1")
+	b.told(1, "U1", "the incident is over (superseded)")
+	b.acted(0)
+	b.click(m, "approve", "U1")
+	b.ends("Fixed:", "Approved by u1 (Slack U1) at")
+	b.acted(1)
+}
+
 // Nobody answers; who clicks afterwards is told so.
 func TestSlackExpires(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/kmend/kmend/incident"
 )
 
 // Action is what a button asks for.
@@ -35,9 +37,8 @@ type Click struct {
 var errOther = errors.New("not a click on a button of kmend")
 
 var (
-	incidentForm = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{8}$`)
-	digestForm   = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	userForm     = regexp.MustCompile(`^[UW][A-Z0-9]{1,30}$`)
+	digestForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	userForm   = regexp.MustCompile(`^[UW][A-Z0-9]{1,30}$`)
 )
 
 // maxName bounds a user's name, in bytes.
@@ -75,9 +76,9 @@ func ParseClick(payload []byte) (Click, error) {
 	c.Incident, c.Plan, _ = strings.Cut(a.Value, " ")
 	for _, f := range []struct {
 		name, value string
-		form        *regexp.Regexp
-	}{{"user.id", c.User, userForm}, {"incident in actions[0].value", c.Incident, incidentForm}, {"plan in actions[0].value", c.Plan, digestForm}} {
-		if !f.form.MatchString(f.value) {
+		ok          func(string) bool
+	}{{"user.id", c.User, userForm.MatchString}, {"incident in actions[0].value", c.Incident, incident.IsID}, {"plan in actions[0].value", c.Plan, digestForm.MatchString}} {
+		if !f.ok(f.value) {
 			return Click{}, fmt.Errorf("%s is not of its form", f.name)
 		}
 	}

@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"github.com/kmend/kmend/incident"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,7 @@ func FuzzParseClick(f *testing.F) {
 			}
 			return
 		}
-		if c.Action != Approve && c.Action != Deny && c.Action != Details || !userForm.MatchString(c.User) || !incidentForm.MatchString(c.Incident) || !digestForm.MatchString(c.Plan) {
+		if c.Action != Approve && c.Action != Deny && c.Action != Details || !userForm.MatchString(c.User) || !incident.IsID(c.Incident) || !digestForm.MatchString(c.Plan) {
 			t.Fatalf("accepted %+v", c)
 		}
 		if len(c.UserName) > maxName || !utf8.ValidString(c.UserName) || strings.ContainsAny(c.UserName, "<>&`*\n\r\x1b\u202e@|") {
