@@ -20,6 +20,13 @@ type Alert struct {
 	StartsAt     time.Time         `json:"startsAt"`
 	EndsAt       time.Time         `json:"endsAt,omitzero"`
 	GeneratorURL string            `json:"generatorURL,omitempty"`
+
+	// What Grafana adds. The URLs are as untrusted as the rest.
+	OrgID        int64  `json:"orgId,omitempty"`
+	DashboardURL string `json:"dashboardURL,omitempty"`
+	PanelURL     string `json:"panelURL,omitempty"`
+	ImageURL     string `json:"imageURL,omitempty"`    // of the panel when it fired
+	ValueString  string `json:"valueString,omitempty"` // what its queries and expressions gave
 }
 
 // Name is the alertname label.
@@ -27,7 +34,7 @@ func (a Alert) Name() string { return a.Labels["alertname"] }
 
 // Notification is one delivery of one alert group by one sender.
 type Notification struct {
-	Source          string      `json:"source"` // "alertmanager"
+	Source          string      `json:"source"` // "alertmanager" or "grafana"
 	Receiver        string      `json:"receiver"`
 	GroupKey        string      `json:"groupKey"`
 	Status          AlertStatus `json:"status"`

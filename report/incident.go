@@ -94,6 +94,11 @@ func (p *page) alerts(inc incident.Incident) {
 		if text := cmp.Or(a.Annotations["summary"], a.Annotations["description"]); text != "" {
 			p.field("", 3, plain(text))
 		}
+		for _, l := range []struct{ what, url string }{{"dashboard", cmp.Or(a.PanelURL, a.DashboardURL)}, {"image", a.ImageURL}} {
+			if l.url != "" {
+				p.field("", 1, dim(l.what+" "+l.url))
+			}
+		}
 	}
 	t := target(inc)
 	where := []span{plain(t.String())}

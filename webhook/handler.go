@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kmend/kmend/incident"
@@ -24,32 +26,32 @@ type Ingester interface {
 	Ingest(ctx context.Context, n incident.Notification) error
 }
 
-// handler answers one Alertmanager webhook.
-type handler struct {
-	ingest Ingester
-	opts   Options
-	gate   gate
+// sender is what one kind of sender does in its own way.
+type sender struct {
+	name    string
+	methods []string
+	secrets gate
+	// signed, when not nil, decides instead of secrets, by the body.
+	signed    func(r *http.Request, body []byte) (ok bool, err error)
+	parse     func(body []byte) (incident.Notification, error)
+	challenge []string // WWW-Authenticate
+	asks      string   // what to set where it has no credentials
 }
 
-// NewAlertmanager makes the handler of Alertmanager's webhook_configs URL.
+// handler answers the webhook of one sender:
 //
 //	204  committed
 //	400  malformed; the JSON body {"error", "field", "offset"} says what and where
 //	401  no or wrong credentials
-//	405  not POST
+//	405  another method than the sender's
 //	413  the body, or the number of alerts, is over its bound
 //	415  not JSON. A missing content type is refused too: a page in somebody's
 //	     browser can send such a request to a kmend on localhost, and JSON not
-//	503  full, or the storage does not take it; Alertmanager tries again
-func NewAlertmanager(ingest Ingester, opts Options) (http.Handler, error) {
-	if err := opts.validate(); err != nil {
-		return nil, fmt.Errorf("making the webhook: %w", err)
-	}
-	g, err := newGate(opts)
-	if err != nil {
-		return nil, err
-	}
-	return &handler{ingest: ingest, opts: opts, gate: g}, nil
+//	503  full, or the storage does not take it; the sender tries again
+type handler struct {
+	sender
+	ingest Ingester
+	opts   Options
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -88,20 +90,16 @@ type answer struct {
 // read takes the notification out of the request, cheapest check first.
 func (h *handler) read(w http.ResponseWriter, r *http.Request) (incident.Notification, *refusal) {
 	var none incident.Notification
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
+	if allowed := strings.Join(h.methods, ", "); !slices.Contains(h.methods, r.Method) {
+		w.Header().Set("Allow", allowed)
 		return none, &refusal{status: http.StatusMethodNotAllowed, result: resultRefused,
-			body: answer{Error: r.Method + " is not allowed here; Alertmanager sends POST"}}
+			body: answer{Error: fmt.Sprintf("%s is not allowed here; %s sends %s", r.Method, h.name, allowed)}}
 	}
-	ok, err := h.gate.open(r)
-	if err != nil {
-		return none, &refusal{status: http.StatusServiceUnavailable, result: resultUnavailable,
-			body: answer{Error: "kmend does not know its own credentials right now; its log says why"}, err: err}
-	}
-	if !ok {
-		w.Header()["Www-Authenticate"] = h.gate.challenge()
-		return none, &refusal{status: http.StatusUnauthorized, result: resultUnauthorized,
-			body: answer{Error: "missing or wrong credentials; set http_config.authorization or http_config.basic_auth in Alertmanager's webhook_config"}}
+	if h.signed == nil {
+		ok, err := h.secrets.open(r)
+		if !ok || err != nil {
+			return none, h.unknown(w, err)
+		}
 	}
 	if problem := mediaType(r); problem != "" {
 		return none, &refusal{status: http.StatusUnsupportedMediaType, result: resultRefused, body: answer{Error: problem}}
@@ -110,11 +108,26 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) (incident.Notific
 	if err != nil {
 		return none, h.unread(err)
 	}
-	n, err := ParseAlertmanager(body)
+	if h.signed != nil {
+		if ok, err := h.signed(r, body); !ok || err != nil {
+			return none, h.unknown(w, err)
+		}
+	}
+	n, err := h.parse(body)
 	if err != nil {
 		return none, unparsed(err)
 	}
 	return n, nil
+}
+
+// unknown refuses who did not show who it is; with an error, kmend cannot tell.
+func (h *handler) unknown(w http.ResponseWriter, err error) *refusal {
+	if err != nil {
+		return &refusal{status: http.StatusServiceUnavailable, result: resultUnavailable,
+			body: answer{Error: "kmend does not know its own credentials right now; its log says why"}, err: err}
+	}
+	w.Header()["Www-Authenticate"] = h.challenge
+	return &refusal{status: http.StatusUnauthorized, result: resultUnauthorized, body: answer{Error: "missing or wrong credentials; " + h.asks}}
 }
 
 // mediaType says what is wrong with the request's content type or encoding.
@@ -132,7 +145,7 @@ func mediaType(r *http.Request) string {
 func (h *handler) unread(err error) *refusal {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return &refusal{status: http.StatusRequestEntityTooLarge, result: resultTooLarge, body: answer{Error: fmt.Sprintf(
-			"the body has more than %d bytes; set max_alerts in Alertmanager's webhook_config, or raise webhook.maxBodyBytes of kmend", h.opts.MaxBodyBytes)}}
+			"the body has more than %d bytes; bound the alerts in %s (max_alerts), or raise webhook.maxBodyBytes of kmend", h.opts.MaxBodyBytes, h.name)}}
 	}
 	return &refusal{status: http.StatusBadRequest, result: resultMalformed, body: answer{Error: "the body ended early"}, err: err}
 }

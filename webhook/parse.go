@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,6 +17,7 @@ import (
 // Bounds of one notification. Prometheus has no bounds by default; these are far
 // over what a person writes and far under what hurts.
 const (
+	maxURL             = 2 << 10
 	MaxAlerts          = 2000
 	MaxLabels          = 128      // of one alert
 	MaxLabelName       = 1024     // bytes
@@ -25,6 +27,7 @@ const (
 	maxReceiver        = 1024
 	maxFingerprint     = 64
 	alertmanagerFormat = "4"
+	grafanaFormat      = "1"
 )
 
 // ParseError says what is wrong with a notification, and where.
@@ -54,12 +57,12 @@ func (e *ParseError) Error() string {
 type TooManyError struct{ Alerts int }
 
 func (e *TooManyError) Error() string {
-	return fmt.Sprintf("alerts: %d of them; at most %d are taken at once: set max_alerts in Alertmanager's webhook_config, or group_by more labels",
+	return fmt.Sprintf("alerts: %d of them; at most %d are taken at once: set max_alerts in Alertmanager's webhook_config (Max Alerts in Grafana's contact point), or group by more labels",
 		e.Alerts, MaxAlerts)
 }
 
-// message is Alertmanager's webhook body as it is on the wire. Fields that kmend
-// does not need are not decoded, so they may be anything.
+// message is the webhook body of Alertmanager, and of Grafana, as it is on the wire.
+// Fields that kmend does not need are not decoded, so they may be anything.
 type message struct {
 	Version         string      `json:"version"`
 	GroupKey        string      `json:"groupKey"`
@@ -68,6 +71,8 @@ type message struct {
 	ExternalURL     string      `json:"externalURL"`
 	TruncatedAlerts int         `json:"truncatedAlerts"`
 	Alerts          []wireAlert `json:"alerts"`
+
+	OrgID int64 `json:"orgId"` // Grafana
 }
 
 // wireAlert keeps times as text, so that an error can name their field.
@@ -79,6 +84,12 @@ type wireAlert struct {
 	EndsAt       string            `json:"endsAt"`
 	GeneratorURL string            `json:"generatorURL"`
 	Fingerprint  string            `json:"fingerprint"`
+
+	// Grafana's.
+	DashboardURL string `json:"dashboardURL"`
+	PanelURL     string `json:"panelURL"`
+	ImageURL     string `json:"imageURL"`
+	ValueString  string `json:"valueString"`
 }
 
 // ParseAlertmanager decodes the body of one webhook call of an Alertmanager,
@@ -87,15 +98,24 @@ type wireAlert struct {
 // alertname, and startsAt; a missing fingerprint is computed from the labels as
 // Prometheus does. The error is a *ParseError or a *TooManyError.
 func ParseAlertmanager(body []byte) (incident.Notification, error) {
+	_, n, err := parse(body, "alertmanager", alertmanagerFormat)
+	return n, err
+}
+
+// parse decodes and checks what Alertmanager and Grafana have in common.
+func parse(body []byte, source, version string) (message, incident.Notification, error) {
 	var m message
 	if err := json.Unmarshal(body, &m); err != nil {
-		return incident.Notification{}, broken(err)
+		return m, incident.Notification{}, broken(err)
+	}
+	if m.Version != version {
+		return m, incident.Notification{}, wrong("version", m.Version, fmt.Sprintf("must be %q, the version of the webhook format of %s that kmend reads", version, source))
 	}
 	if err := m.check(); err != nil {
-		return incident.Notification{}, err
+		return m, incident.Notification{}, err
 	}
 	n := incident.Notification{
-		Source:          "alertmanager",
+		Source:          source,
 		Receiver:        m.Receiver,
 		GroupKey:        m.GroupKey,
 		Status:          incident.AlertStatus(m.Status),
@@ -106,11 +126,11 @@ func ParseAlertmanager(body []byte) (incident.Notification, error) {
 	for i, a := range m.Alerts {
 		alert, err := a.alert(fmt.Sprintf("alerts[%d]", i))
 		if err != nil {
-			return incident.Notification{}, err
+			return m, incident.Notification{}, err
 		}
 		n.Alerts[i] = alert
 	}
-	return n, nil
+	return m, n, nil
 }
 
 // broken makes a ParseError of what encoding/json says.
@@ -139,10 +159,8 @@ func jsonName(kind string) string {
 
 func (m message) check() error {
 	switch {
-	case m.Version != alertmanagerFormat:
-		return wrong("version", m.Version, `must be "4", the version of Alertmanager's webhook format that kmend reads`)
 	case m.GroupKey == "":
-		return wrong("groupKey", "", "is missing; Alertmanager always sends one, and kmend tells incidents apart by it")
+		return wrong("groupKey", "", "is missing; kmend tells incidents apart by it")
 	case len(m.GroupKey) > maxGroupKey:
 		return wrong("groupKey", m.GroupKey, fmt.Sprintf("has %d bytes; at most %d are allowed", len(m.GroupKey), maxGroupKey))
 	case !known(m.Status):
@@ -275,4 +293,14 @@ func known(status string) bool {
 
 func wrong(field, value, problem string) error {
 	return &ParseError{Field: field, Value: cut(value, 80), Problem: problem}
+}
+
+// link keeps a web address that somebody may follow, and nothing else: one that is
+// cut leads nowhere.
+func link(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || len(s) > maxURL || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return ""
+	}
+	return u.String()
 }

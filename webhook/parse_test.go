@@ -241,13 +241,14 @@ func TestParseTooMany(t *testing.T) {
 	}
 }
 
-// FuzzParseAlertmanager: whatever arrives, an accepted notification holds what
+// FuzzParse: whatever arrives, an accepted notification holds what
 // the next stages rely on, and everything else is an error of the known kinds.
-func FuzzParseAlertmanager(f *testing.F) {
-	for _, name := range []string{"firing-cgroup", "firing-truncated", "resolved-cgroup"} {
+func FuzzParse(f *testing.F) {
+	for _, name := range []string{"firing-cgroup", "firing-truncated", "resolved-cgroup", "grafana-firing"} {
 		f.Add(recorded(f, name))
 	}
 	for _, s := range []string{
+		`{"version":"1","orgId":9223372036854775807,"groupKey":"k","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"a"},"startsAt":"2026-01-02T03:04:05Z","imageURL":"http://[::1]:x/"}]}`,
 		``, `null`, `{}`, `[]`, `{"version":"4"}`, `{"version":4}`, "\xff\xfe",
 		`{"version":"4","groupKey":"k","status":"firing","alerts":[null]}`,
 		`{"version":"4","groupKey":"k","status":"resolved","alerts":[{"status":"resolved","labels":{"alertname":"a"},"startsAt":"2026-01-02T03:04:05+14:00"}]}`,
@@ -259,6 +260,9 @@ func FuzzParseAlertmanager(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := ParseAlertmanager(b)
+		if g, e := ParseGrafana(b); e == nil {
+			n, err = g, e // never both: they have different versions
+		}
 		if err != nil {
 			_, parse := errors.AsType[*ParseError](err)
 			_, many := errors.AsType[*TooManyError](err)

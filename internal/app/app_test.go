@@ -2,6 +2,9 @@ package app
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -10,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/webhook"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -169,13 +174,45 @@ func TestAlertWithoutTargetIsAnIncident(t *testing.T) {
 	}
 }
 
+// Grafana's door is open to who signs.
+func TestGrafana(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "grafana.secret"), []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := runIn(t, dir, "webhook: {grafana: {hmacSecretFile: "+filepath.Join(dir, "grafana.secret")+", timestampHeader: X-Time}}\n")
+	body := recorded(t, "grafana-firing")
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	mac := hmac.New(sha256.New, []byte("s3cret"))
+	mac.Write([]byte(now + ":" + body))
+	signature := hex.EncodeToString(mac.Sum(nil))
+	if status, answer := ask(t, "POST", r.url+"/webhook/grafana", "", body, "X-Time", now); status != 401 {
+		t.Errorf("without a signature: %d %s", status, answer)
+	}
+	if status, answer := ask(t, "POST", r.url+"/webhook/grafana", "", body, "X-Time", now, webhook.SignatureHeader, signature); status != 204 {
+		t.Fatalf("signed: %d %s", status, answer)
+	}
+	if inc := r.list(t, 1)[0]; inc.Target.Pod != "checkout-7d9f5c8b6-x2x4z" || inc.Alerts[0].PanelURL == "" {
+		t.Errorf("incident %+v", inc)
+	}
+}
+
 // The API takes the ids that the store makes.
 func TestNextPage(t *testing.T) {
 	r := run(t, "")
-	if status, body := ask(t, "POST", r.url+"/webhook/alertmanager", "", recorded(t, "firing-cgroup")); status != 204 {
+	for _, name := range []string{"firing-cgroup", "resolved-cgroup"} {
+		if status, body := ask(t, "POST", r.url+"/webhook/alertmanager", "", recorded(t, name)); status != 204 {
+			t.Fatalf("webhook: %d %s", status, body)
+		}
+	}
+	again := strings.ReplaceAll(recorded(t, "firing-cgroup"), "2026-11-21T22:17:45", "2026-11-21T23:17:45")
+	if status, body := ask(t, "POST", r.url+"/webhook/alertmanager", "", again); status != 204 {
 		t.Fatalf("webhook: %d %s", status, body)
 	}
 	id := r.list(t, 1)[0].ID
+	if !strings.HasSuffix(id, ".2") {
+		t.Errorf("id %s, want the second episode", id)
+	}
 	if status, body := ask(t, "GET", r.url+"/api/v1/incidents?before="+id, "", ""); status != 200 || !strings.Contains(body, `"items": []`) {
 		t.Errorf("before %s: %d %s; want an empty page", id, status, body)
 	}

@@ -109,6 +109,9 @@ func (c Config) checkDoors(k *checker) {
 	if w.BasicAuth != nil {
 		k.secret("webhook.basicAuth.passwordFile", w.BasicAuth.PasswordFile)
 	}
+	if w.Grafana != nil {
+		k.secret("webhook.grafana.hmacSecretFile", w.Grafana.HMACSecretFile)
+	}
 	if c.API.TokenFile != "" {
 		k.secret("api.tokenFile", c.API.TokenFile)
 	}

@@ -44,12 +44,20 @@ type Config struct {
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
 }
 
-// Webhook configures /webhook/alertmanager.
+// Webhook configures /webhook/alertmanager and /webhook/grafana.
 type Webhook struct {
 	BearerTokenFile  string     `json:"bearerTokenFile,omitempty"`
 	BasicAuth        *BasicAuth `json:"basicAuth,omitempty"`
 	MaxBodyBytes     int64      `json:"maxBodyBytes,omitempty" jsonschema:"minimum=1024,maximum=67108864"`
 	MaxOpenIncidents int        `json:"maxOpenIncidents,omitempty" jsonschema:"minimum=1,maximum=100000"`
+	Grafana          *Grafana   `json:"grafana,omitempty"`
+}
+
+// Grafana is how the webhook contact point of a Grafana signs.
+type Grafana struct {
+	HMACSecretFile  string `json:"hmacSecretFile" jsonschema:"minLength=1" jsonschema_description:"File of the contact point's HMAC secret. Notifications of Grafana then need its signature, and no other credentials."`
+	SignatureHeader string `json:"signatureHeader,omitempty" jsonschema:"pattern=^[A-Za-z0-9-]+$" jsonschema_description:"Default X-Grafana-Alerting-Signature."`
+	TimestampHeader string `json:"timestampHeader,omitempty" jsonschema:"pattern=^[A-Za-z0-9-]+$" jsonschema_description:"The contact point's timestamp header, which is signed too; none: what is old is not told from what is new."`
 }
 
 // BasicAuth is a name and the file of its password.
@@ -217,6 +225,9 @@ func (c *Config) resolve(dir string) {
 	paths := []*string{&c.DataDir, &c.DatabaseFile, &c.Webhook.BearerTokenFile, &c.API.TokenFile, &c.Agents.CAFile, &c.Agents.TokenFile, &c.Agents.CRISocket, &c.Agents.Socket, &c.Kubernetes.Kubeconfig, &c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		paths = append(paths, &b.PasswordFile)
+	}
+	if g := c.Webhook.Grafana; g != nil {
+		paths = append(paths, &g.HMACSecretFile)
 	}
 	for i := range c.Approvers {
 		paths = append(paths, &c.Approvers[i].TokenFile)

@@ -101,7 +101,7 @@ func TestDocumentedExample(t *testing.T) {
 		t.Fatal("docs/configuration.md has no block that starts with `# every field`")
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"webhook.token", "am.password", "read.token", "ada.token", "agents.token", "prometheus.token", "agents-ca.pem", "kubeconfig", "runbooks", "policies", "slack-bot.token", "slack-signing.secret", "slack-app.token"} {
+	for _, name := range []string{"webhook.token", "am.password", "read.token", "ada.token", "agents.token", "prometheus.token", "agents-ca.pem", "kubeconfig", "runbooks", "policies", "slack-bot.token", "slack-signing.secret", "slack-app.token", "grafana.secret"} {
 		text := strings.NewReplacer("slack-bot", "xoxb-1", "slack-app", "xapp-1").Replace(name)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -121,6 +121,7 @@ func TestDocumentedExample(t *testing.T) {
 	d := DefaultConfig()
 	if c.ApprovalExpiry != d.ApprovalExpiry || c.Diagnose.Window != d.Diagnose.Window || c.Agents.Timeout != d.Agents.Timeout || c.DryRun != d.DryRun ||
 		c.DataDir != d.DataDir || c.Webhook.MaxBodyBytes != d.Webhook.MaxBodyBytes || c.Webhook.MaxOpenIncidents != d.Webhook.MaxOpenIncidents ||
+		c.ExtendWithin != d.ExtendWithin || c.CorrelateWithin != d.CorrelateWithin ||
 		strings.Join(c.Diagnose.Labels.Pod, " ") != strings.Join(d.Diagnose.Labels.Pod, " ") || strings.Join(c.Diagnose.Labels.Unit, " ") != strings.Join(d.Diagnose.Labels.Unit, " ") ||
 		strings.Join(c.Diagnose.Labels.Node, " ") != strings.Join(d.Diagnose.Labels.Node, " ") || strings.Join(c.Diagnose.Labels.Exporters, " ") != strings.Join(d.Diagnose.Labels.Exporters, " ") {
 		t.Errorf("the example differs from the defaults:\n%+v\n%+v", c, d)

@@ -103,6 +103,10 @@ func TestReplicasOnPostgres(t *testing.T) {
 		status, _ := ask(t, "POST", replicas[1].url+hook, "", other)
 		return status == 204
 	})
+	until(t, "asked again", func() bool {
+		status, _ := ask(t, "GET", replicas[0].url+"/api/v1/incidents", "", "")
+		return status == 200
+	})
 	if got := replicas[0].list(t, 2); len(got) != 2 {
 		t.Errorf("%d incidents", len(got))
 	}

@@ -36,13 +36,11 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	if err != nil {
 		return nil, err
 	}
-	hook, err := a.webhook(receiver{responder})
-	if err != nil {
-		return nil, err
-	}
 	r := chi.NewRouter()
 	r.Use(recovered(a.log), guarded)
-	r.Handle("/webhook/alertmanager", hook)
+	if err := a.webhooks(r, receiver{responder}); err != nil {
+		return nil, err
+	}
 	if a.slack != nil && a.slack.door != nil {
 		r.Handle("/webhook/slack/interactive", a.slack.door)
 	}
@@ -54,7 +52,7 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 		stopper{a.log, door, db, guard}.routes(r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/approve and /api/v1/pause")
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/approve and /api/v1/pause")
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")
@@ -62,18 +60,35 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	return r, nil
 }
 
-func (a *App) webhook(in webhook.Ingester) (http.Handler, error) {
+// webhooks makes the routes that alerts come in by.
+func (a *App) webhooks(r chi.Router, in webhook.Ingester) error {
 	c := a.config.Webhook
 	o := webhook.DefaultOptions()
 	o.BearerTokenFile, o.MaxBodyBytes, o.Logger, o.Metrics = c.BearerTokenFile, c.MaxBodyBytes, a.log, webhook.NewMetrics(a.registry)
 	if c.BasicAuth != nil {
 		o.BasicUsername, o.BasicPasswordFile = c.BasicAuth.Username, c.BasicAuth.PasswordFile
 	}
-	h, err := webhook.NewAlertmanager(in, o)
-	if err == nil && c.BearerTokenFile == "" && c.BasicAuth == nil {
-		h = named(h)
+	var own webhook.Grafana
+	if g := c.Grafana; g != nil {
+		own.SecretFile, own.SignatureHeader, own.TimestampHeader = g.HMACSecretFile, g.SignatureHeader, g.TimestampHeader
 	}
-	return h, err
+	alertmanager, err := webhook.NewAlertmanager(in, o)
+	if err != nil {
+		return err
+	}
+	grafana, err := webhook.NewGrafana(in, o, own)
+	if err != nil {
+		return err
+	}
+	if c.BearerTokenFile == "" && c.BasicAuth == nil {
+		alertmanager = named(alertmanager)
+		if own.SecretFile == "" {
+			grafana = named(grafana)
+		}
+	}
+	r.Handle("/webhook/alertmanager", alertmanager)
+	r.Handle("/webhook/grafana", grafana)
+	return nil
 }
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
