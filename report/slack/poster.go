@@ -13,6 +13,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/outbox"
 )
 
 // Incidents is where the poster reads.
@@ -83,7 +84,7 @@ func (o Options) validate() error {
 // tells it of a change, and what Slack does not take is tried again.
 type Poster struct {
 	Options
-	queue queue
+	box *outbox.Outbox
 	// unkept is what was posted and could not be written down yet: without it the
 	// next try would post it once more. Only Run has it.
 	unkept map[string]Posted
@@ -94,45 +95,33 @@ func NewPoster(o Options) (*Poster, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("slack poster: %w", err)
 	}
-	return &Poster{Options: o, queue: newQueue(), unkept: map[string]Posted{}}, nil
+	return &Poster{Options: o, box: outbox.New(), unkept: map[string]Posted{}}, nil
 }
 
 // Changed says that an incident has changed. It returns at once; several changes
 // before its turn comes are one edit. Urgent ones come first: a person is asked.
-func (p *Poster) Changed(id string, urgent bool) { p.queue.add(id, urgent) }
+func (p *Poster) Changed(id string, urgent bool) { p.box.Changed(id, urgent) }
 
 // Run posts and edits until ctx ends.
 func (p *Poster) Run(ctx context.Context) {
-	for {
-		j, ok := p.queue.next(ctx)
-		if !ok {
-			return
-		}
-		did, err := p.show(ctx, j.id)
-		pause := p.Interval
+	p.box.Run(ctx, outbox.Pace{Interval: p.Interval, Retry: p.Retry}, func(ctx context.Context, id string, again time.Duration) outbox.Result {
+		sent, err := p.show(ctx, id)
 		limited, isLimit := errors.AsType[*slack.RateLimitedError](err)
 		switch {
-		case ctx.Err() != nil:
-			return
+		case err == nil:
+			return outbox.Result{Sent: sent}
 		case errors.Is(err, errElsewhere):
-			p.queue.again(j, elsewhere)
-			continue
+			return outbox.Result{Err: err, After: elsewhere}
 		case isLimit:
 			p.Metrics.count("limited")
-			pause = max(pause, limited.RetryAfter)
-			p.queue.again(j, 0)
-		case err != nil:
+			return outbox.Result{Sent: true, Err: err, Limited: true, After: limited.RetryAfter}
+		}
+		if ctx.Err() == nil {
 			p.Metrics.count("failed")
-			wait := min(p.Retry<<min(j.failures, 10), time.Minute)
-			p.Logger.Warn("message waits for Slack", "incident", j.id, "again", wait.String(), "error", err)
-			p.queue.again(j, wait)
-		case !did:
-			continue // nothing was sent
+			p.Logger.Warn("message waits for Slack", "incident", id, "again", again.String(), "error", err)
 		}
-		if !sleep(ctx, pause) {
-			return
-		}
-	}
+		return outbox.Result{Sent: true, Err: err}
+	})
 }
 
 // show brings one message up to date; did says that Slack was asked.
@@ -147,7 +136,7 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 		return false, err
 	}
 	if was.TS == "" && quiet(inc) {
-		p.queue.add(inc.Parent.Incident, false)
+		p.box.Changed(inc.Parent.Incident, false)
 		return false, nil
 	}
 	m, ok := Render(inc, p.Buttons)
@@ -183,7 +172,7 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	}
 	p.unkept[id] = now
 	if inc.Parent != nil {
-		p.queue.add(inc.Parent.Incident, false) // it says how many parts it has
+		p.box.Changed(inc.Parent.Incident, false) // it says how many parts it has
 	}
 	return true, p.keep(ctx, now)
 }
@@ -223,16 +212,4 @@ func digest(m Message) (string, error) {
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:]), nil
-}
-
-// sleep reports whether it slept for d; ctx ended otherwise.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
