@@ -36,7 +36,9 @@ type App struct {
 	responder *respond.Responder
 	recorder  *recorder.Recorder // of the local agent; nil: nothing is recorded
 	slack     *slackApp          // nil: not configured
-	local     *agent.Agent       // of this node; nil: it is not measured
+	pagerduty *pagerdutyApp      // nil: not configured
+	posters   watchers
+	local     *agent.Agent // of this node; nil: it is not measured
 	started   atomic.Bool
 	listener  net.Listener
 	server    *http.Server
@@ -124,8 +126,16 @@ func (a *App) wire(ctx context.Context) error {
 		if a.slack, err = newSlack(*a.config.Slack, db, a.registry, a.log); err != nil {
 			return err
 		}
-		o.Groups, o.Watcher = a.slack.client, a.slack.poster
+		o.Groups = a.slack.client
+		a.posters = append(a.posters, a.slack.poster)
 	}
+	if a.config.PagerDuty != nil {
+		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, db, a.registry, a.log); err != nil {
+			return err
+		}
+		a.posters = append(a.posters, a.pagerduty.poster)
+	}
+	o.Watcher = a.posters
 	if o.ExecutorID, err = a.config.replica(); err != nil {
 		return err
 	}
@@ -165,6 +175,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.slack != nil {
 		a.background(ctx, "Slack", a.slack.run)
+	}
+	if a.pagerduty != nil {
+		a.background(ctx, "PagerDuty", a.pagerduty.run)
 	}
 	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
 	err := a.responder.Start(ctx)

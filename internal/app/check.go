@@ -71,6 +71,7 @@ func (c Config) problems() []problem {
 	c.checkDoors(&k)
 	c.checkApprovers(&k)
 	c.checkSlack(&k)
+	c.checkPagerDuty(&k)
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	k.duration("approvalExpiry", c.ApprovalExpiry, time.Second, 24*time.Hour)

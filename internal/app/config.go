@@ -30,6 +30,7 @@ type Config struct {
 	API            API               `json:"api,omitempty"`
 	Approvers      []Approver        `json:"approvers,omitempty" jsonschema:"maxItems=1000"`
 	Slack          *Slack            `json:"slack,omitempty"`
+	PagerDuty      *PagerDuty        `json:"pagerduty,omitempty"`
 	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
 	// How incidents come together.
 	ExtendWithin    incident.Duration `json:"extendWithin,omitempty" jsonschema_description:"How long after its end an incident is extended by alerts that fire again: 0s (never) to 24h."`
@@ -234,6 +235,9 @@ func (c *Config) resolve(dir string) {
 	}
 	if c.Slack != nil {
 		paths = append(paths, c.Slack.resolve()...)
+	}
+	if p := c.PagerDuty; p != nil {
+		paths = append(paths, &p.TokenFile, &p.RoutingKeyFile)
 	}
 	for _, list := range [][]string{c.Runbooks, c.Policies} {
 		for i := range list {

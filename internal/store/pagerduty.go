@@ -1,0 +1,57 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Sent is what PagerDuty was told of an incident.
+type Sent struct {
+	Incident string
+	Found    string // the id of PagerDuty's incident; empty until it was found
+	Notes    int    // written
+	Paged    bool   // kmend paged somebody itself
+	Done     bool   // there is nothing more to tell
+}
+
+// Sent reads what PagerDuty was told; the zero Sent when it was told nothing.
+func (s *Store) Sent(ctx context.Context, id string) (v Sent, err error) {
+	err = s.readers.QueryRowContext(ctx, `SELECT incident, found, notes, paged <> 0, done <> 0 FROM pagerduty WHERE incident = ?`, id).
+		Scan(&v.Incident, &v.Found, &v.Notes, &v.Paged, &v.Done)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return Sent{}, fmt.Errorf("reading what PagerDuty was told of incident %q: %w", id, err)
+	}
+	return v, nil
+}
+
+// KeepSent commits what PagerDuty was told, in place of what was kept before.
+func (s *Store) KeepSent(ctx context.Context, v Sent) error {
+	number := map[bool]int{true: 1}
+	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		_, err := c.ExecContext(ctx, `INSERT INTO pagerduty (incident, found, notes, paged, done) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (incident) DO UPDATE SET found = excluded.found, notes = excluded.notes, paged = excluded.paged, done = excluded.done`,
+			v.Incident, v.Found, v.Notes, number[v.Paged], number[v.Done])
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("keeping what PagerDuty was told of incident %q: %w", v.Incident, err)
+	}
+	return nil
+}
+
+// Unsent are the incidents that PagerDuty may have to be told of: those that are
+// open, those that closed after since, and those that it was not told all of. Oldest first.
+func (s *Store) Unsent(ctx context.Context, since time.Time) (ids []string, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		ids, err = column(ctx, tx, `SELECT i.id FROM incidents i LEFT JOIN pagerduty p ON p.incident = i.id
+			WHERE (p.incident IS NULL AND (i.closed_at IS NULL OR i.closed_at > ?)) OR p.done = 0 ORDER BY i.id`, since.UnixNano())
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing what PagerDuty was not told: %w", err)
+	}
+	return ids, nil
+}

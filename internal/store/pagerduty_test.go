@@ -1,0 +1,49 @@
+package store
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// What PagerDuty was told is read as it was kept, and what it was not told is found.
+func TestSent(t *testing.T) { testSent(t, openTest) }
+
+func testSent(t *testing.T, empty opener) {
+	s := empty(t)
+	one := func(key string) string {
+		about := seed(alert(key, incident.Firing, noon))
+		about.DedupKey = key
+		return ingest(t, s, about).ID
+	}
+	a, b := one("a"), one("b")
+	if v, err := s.Sent(t.Context(), a); err != nil || v != (Sent{}) {
+		t.Errorf("Sent of what was told nothing: %+v, %v", v, err)
+	}
+	unsent := func(since time.Time, want ...string) {
+		t.Helper()
+		slices.Sort(want)
+		if ids, err := s.Unsent(t.Context(), since); err != nil || !slices.Equal(ids, want) {
+			t.Errorf("Unsent = %v, %v; want %v", ids, err, want)
+		}
+	}
+	unsent(time.Now(), a, b)
+	for _, v := range []Sent{{Incident: a, Notes: 1, Found: "Q1"}, {Incident: a, Notes: 2, Found: "Q2", Paged: true}} {
+		if err := s.KeepSent(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Sent(t.Context(), a); err != nil || got != v {
+			t.Errorf("Sent = %+v, %v; want %+v", got, err, v)
+		}
+	}
+	record(t, s, a, "end", Change{To: incident.Escalated, Outcome: incident.OutcomeClean})
+	record(t, s, b, "end", Change{To: incident.Escalated, Outcome: incident.OutcomeClean})
+	unsent(time.Now().Add(-time.Minute), a, b)
+	unsent(time.Now().Add(time.Minute), a) // b closed long ago, and nobody began to tell of it
+	if err := s.KeepSent(t.Context(), Sent{Incident: a, Done: true}); err != nil {
+		t.Fatal(err)
+	}
+	unsent(time.Now().Add(time.Minute))
+}

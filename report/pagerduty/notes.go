@@ -1,0 +1,150 @@
+package pagerduty
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// maxNote bounds a note, in bytes: what a person reads on the phone.
+const maxNote = 2000
+
+// Notes are what there is to say of an incident as it is now, in order: when it is
+// known what to do, and when it is over. What was said is never said differently.
+func Notes(inc incident.Incident) (notes []string) {
+	if inc.Phase == incident.AwaitingApproval || inc.Phase == incident.Executing || inc.Phase == incident.Verifying || inc.Phase.Closed() && len(inc.Decisions) > 0 {
+		notes = append(notes, note(inc, "found", append(found(inc), planned(inc)...)))
+	}
+	if inc.Phase.Closed() {
+		lines := ended(inc)
+		if len(notes) == 0 {
+			lines = append(found(inc), lines...)
+		}
+		notes = append(notes, note(inc, string(inc.Outcome), lines))
+	}
+	return notes
+}
+
+// note puts a head before the lines that no other note has, and bounds them.
+func note(inc incident.Incident, what string, lines []string) string {
+	text := fmt.Sprintf("kmend %s: %s", inc.ID, what)
+	for _, l := range lines {
+		if l = clean(l); l != "" {
+			text += "\n" + l
+		}
+	}
+	return cut(text, maxNote)
+}
+
+func found(inc incident.Incident) []string {
+	t := inc.Target
+	d := inc.Diagnosis
+	if d == nil {
+		return []string{t.String()}
+	}
+	t = t.Over(d.Target)
+	head := t.String()
+	if d.Node.Name != "" {
+		head += " on node " + d.Node.Name
+	}
+	lines := []string{head}
+	if len(d.Findings) > 0 {
+		f := d.Findings[0]
+		lines = append(lines, f.Message)
+		if root, ok := d.RootCause(); ok {
+			lines = append(lines, fmt.Sprintf("%s confirmed, measured for %.3g s at %s (evidence %s)", root.Cause, d.Window.Seconds, stamp(d.Window.Start), strings.Join(f.Evidence, ", ")))
+		}
+	}
+	return lines
+}
+
+func planned(inc incident.Incident) []string {
+	if inc.Plan == nil {
+		return nil
+	}
+	lines := []string{"Plan " + inc.Plan.Runbook}
+	for i, s := range inc.Plan.Steps {
+		if s.Preview != nil {
+			lines = append(lines, fmt.Sprintf("%d. %s: %s -> %s", i+1, s.Preview.Summary, s.Preview.Before, s.Preview.After))
+		}
+	}
+	// The first decision: later ones come while the note is there already.
+	for _, d := range inc.Decisions[:min(1, len(inc.Decisions))] {
+		lines = append(lines, fmt.Sprintf("Policy %s (%s): %s: %s", d.Policy, d.Rule, strings.ReplaceAll(string(d.Effect), "_", " "), d.Reason))
+		if d.Effect == incident.RequireApproval {
+			lines = append(lines, "kmend approve "+inc.ID)
+		}
+	}
+	return lines
+}
+
+func ended(inc incident.Incident) (lines []string) {
+	for _, a := range inc.Approvals {
+		word := "Denied"
+		if a.Approve {
+			word = "Approved"
+		}
+		lines = append(lines, fmt.Sprintf("%s by %s at %s", word, a.By, stamp(a.At)))
+	}
+	for _, e := range inc.Executions {
+		lines = append(lines, fmt.Sprintf("Step %d %s: %s -> %s", e.Step+1, e.Result, e.Before, e.After))
+	}
+	if v := inc.Verification; v != nil {
+		lines = append(lines, "Measured again: "+v.Reason)
+	}
+	return append(lines, inc.Reason, "Closed at "+stamp(inc.ClosedAt))
+}
+
+// DedupKey is the key of the incident that Alertmanager or Grafana opens for the
+// same group: the value of a label or an annotation, where one is named and
+// there; else what both make of the group's key.
+func DedupKey(inc incident.Incident, label string) string {
+	if label != "" {
+		for _, a := range inc.Alerts {
+			if v := a.Labels[label]; v != "" {
+				return v
+			}
+			if v := a.Annotations[label]; v != "" {
+				return v
+			}
+		}
+	}
+	group, _, _ := strings.Cut(inc.DedupKey, "\n")
+	for _, a := range inc.Alerts {
+		group = strings.TrimPrefix(group, fmt.Sprintf("org %d: ", a.OrgID))
+	}
+	sum := sha256.Sum256([]byte(group))
+	return hex.EncodeToString(sum[:])
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
+// clean keeps a text from being more than one line.
+func clean(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || r == '\r' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "")))
+}
+
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	s = s[:n-len("…")]
+	for !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s + "…"
+}

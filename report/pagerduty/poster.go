@@ -1,0 +1,225 @@
+package pagerduty
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/PagerDuty/go-pagerduty"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/outbox"
+)
+
+// Incidents is where the poster reads.
+type Incidents interface {
+	Get(ctx context.Context, id string) (incident.Incident, error)
+}
+
+// Sent is what PagerDuty was told of an incident.
+type Sent struct {
+	Incident string // an episode's id
+	Found    string // PagerDuty's incident; empty until it was found
+	Notes    int    // of Notes, from the first
+	Paged    bool   // kmend paged somebody itself
+	Done     bool   // there is nothing more to tell
+}
+
+// Ledger keeps what was sent over a restart.
+type Ledger interface {
+	Sent(ctx context.Context, id string) (Sent, error)
+	KeepSent(ctx context.Context, s Sent) error
+}
+
+// Options of a Poster. Start from DefaultOptions.
+type Options struct {
+	Client    *Client
+	Incidents Incidents
+	Ledger    Ledger
+	// DedupLabel is the label, or the annotation, that holds the dedup key of
+	// PagerDuty's incident; where an alert has none, the group's key gives it.
+	DedupLabel string
+	Logger     *slog.Logger
+	Metrics    *Metrics
+	Pace       outbox.Pace
+	// FindWithin is how long after an incident was received PagerDuty's is looked for:
+	// both are told of the alert at the same time.
+	FindWithin time.Duration
+}
+
+// DefaultOptions is everything but the parts.
+func DefaultOptions() Options {
+	return Options{Logger: slog.New(slog.DiscardHandler), FindWithin: 15 * time.Minute,
+		Pace: outbox.Pace{Interval: 200 * time.Millisecond, Retry: 2 * time.Second}} // 960 requests a minute are allowed to an account
+}
+
+// Metrics count what PagerDuty was told.
+type Metrics struct{ messages *prometheus.CounterVec }
+
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kmend_pagerduty_messages_total",
+		Help: "Messages to PagerDuty by result; limited and failed ones are sent again, no_incident ones given up.",
+	}, []string{"result"})}
+	for _, r := range []string{"note", "page", "resolve", "limited", "failed", "no_incident"} {
+		m.messages.WithLabelValues(r)
+	}
+	reg.MustRegister(m.messages)
+	return m
+}
+
+func (m *Metrics) count(result string) { m.messages.WithLabelValues(result).Inc() }
+
+// Poster tells PagerDuty. It never holds up who tells it of a change.
+type Poster struct {
+	Options
+	box *outbox.Outbox
+}
+
+// NewPoster makes a Poster; Run makes it work.
+func NewPoster(o Options) (*Poster, error) {
+	switch {
+	case o.Client == nil, o.Incidents == nil, o.Ledger == nil, o.Logger == nil, o.Metrics == nil:
+		return nil, errors.New("pagerduty poster: options Client, Incidents, Ledger, Logger and Metrics must be set")
+	case o.Pace.Interval < 0 || o.Pace.Retry <= 0 || o.FindWithin < 0:
+		return nil, fmt.Errorf("pagerduty poster: option Pace is %+v and FindWithin %s; want an interval and a time of 0 or more, and a retry of more than 0", o.Pace, o.FindWithin)
+	}
+	return &Poster{o, outbox.New()}, nil
+}
+
+// Changed says that an incident has changed; it returns at once.
+func (p *Poster) Changed(id string, urgent bool) { p.box.Changed(id, urgent) }
+
+// errNotYet: PagerDuty does not know the alerts yet.
+var errNotYet = errors.New("PagerDuty has no open incident with this dedup key")
+
+// Run tells PagerDuty of what changes until ctx ends.
+func (p *Poster) Run(ctx context.Context) {
+	p.box.Run(ctx, p.Pace, func(ctx context.Context, id string, again time.Duration) outbox.Result {
+		sent, err := p.tell(ctx, id)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return outbox.Result{Sent: sent, Err: err}
+		case errors.Is(err, errNotYet):
+			return outbox.Result{Sent: sent, Err: err}
+		case limited(err):
+			p.Metrics.count("limited")
+			return outbox.Result{Sent: true, Err: err, Limited: true, After: max(again, p.Pace.Retry)}
+		}
+		p.Metrics.count("failed")
+		p.Logger.Warn("message waits for PagerDuty", "incident", id, "again", again.String(), "error", err)
+		return outbox.Result{Sent: sent, Err: err}
+	})
+}
+
+// tell sends what was not sent yet of one incident, in order. Each part is written
+// down before the next one is sent.
+func (p *Poster) tell(ctx context.Context, id string) (asked bool, err error) {
+	inc, err := p.Incidents.Get(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	sent, err := p.Ledger.Sent(ctx, id)
+	if err != nil || sent.Done {
+		return false, err
+	}
+	sent.Incident = id
+	if paged, err := p.page(ctx, inc, &sent); err != nil {
+		return true, err
+	} else if paged {
+		asked = true
+	}
+	if p.Client.token != nil {
+		noted, err := p.note(ctx, inc, &sent)
+		asked = asked || noted
+		if err != nil {
+			return asked, err
+		}
+	}
+	if inc.Phase.Closed() {
+		sent.Done = true
+		return asked, p.Ledger.KeepSent(ctx, sent)
+	}
+	return asked, nil
+}
+
+// note writes the notes that are not there yet.
+func (p *Poster) note(ctx context.Context, inc incident.Incident, sent *Sent) (asked bool, err error) {
+	notes := Notes(inc)
+	for sent.Notes < len(notes) {
+		asked = true
+		if sent.Found == "" {
+			if sent.Found, err = p.Client.Find(ctx, DedupKey(inc, p.DedupLabel)); err != nil {
+				return asked, err
+			}
+			if sent.Found == "" {
+				if time.Since(inc.ReceivedAt) < p.FindWithin {
+					return asked, errNotYet
+				}
+				p.Metrics.count("no_incident")
+				p.Logger.Warn("PagerDuty has no incident for these alerts, so nothing is noted there", "incident", inc.ID, "dedupKey", DedupKey(inc, p.DedupLabel))
+				sent.Notes = len(notes)
+				return asked, p.Ledger.KeepSent(ctx, *sent)
+			}
+		}
+		if err := p.Client.Note(ctx, sent.Found, notes[sent.Notes]); gone(err) {
+			sent.Found = "" // merged or deleted: look for it again
+			return asked, errors.Join(errNotYet, err, p.Ledger.KeepSent(ctx, *sent))
+		} else if err != nil {
+			return asked, err
+		}
+		p.Metrics.count("note")
+		sent.Notes++
+		if err := p.Ledger.KeepSent(ctx, *sent); err != nil {
+			return asked, err
+		}
+	}
+	return asked, nil
+}
+
+// page triggers an incident of kmend's own where a person has to look at what it did,
+// and resolves it when a later episode ends well.
+func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent) (asked bool, err error) {
+	if p.Client.routing == nil || sent.Paged {
+		return false, nil
+	}
+	e := pagerduty.V2Event{DedupKey: "kmend/" + inc.Root(), Client: "kmend"}
+	switch inc.Outcome {
+	case incident.Failed, incident.Undone, incident.Interrupted:
+		e.Action = "trigger"
+		e.Payload = &pagerduty.V2Payload{Summary: cut(clean(fmt.Sprintf("kmend %s: %s: %s", inc.Outcome, inc.Target, inc.Reason)), 1024), Source: clean(inc.Target.String()),
+			Severity: "error", Class: string(inc.Outcome), Timestamp: inc.ClosedAt.UTC().Format(time.RFC3339), Details: details(inc)}
+	case incident.Fixed, incident.Superseded:
+		if inc.Episode < 2 {
+			return false, nil
+		}
+		e.Action = "resolve"
+	default:
+		return false, nil
+	}
+	if err := p.Client.Event(ctx, e); err != nil {
+		return true, err
+	}
+	p.Metrics.count(map[string]string{"trigger": "page", "resolve": "resolve"}[e.Action])
+	sent.Paged = true
+	return true, p.Ledger.KeepSent(ctx, *sent)
+}
+
+// details are the fields that PagerDuty shows as a table.
+func details(inc incident.Incident) map[string]string {
+	d := map[string]string{"incident": inc.ID, "outcome": string(inc.Outcome), "target": clean(inc.Target.String()), "reason": cut(clean(inc.Reason), maxNote)}
+	if inc.Diagnosis != nil {
+		d["node"] = clean(inc.Diagnosis.Node.Name)
+		if f, ok := inc.Diagnosis.RootCause(); ok {
+			d["cause"], d["finding"] = string(f.Cause), cut(clean(f.Message), maxNote)
+		}
+	}
+	if inc.Plan != nil {
+		d["runbook"] = clean(inc.Plan.Runbook)
+	}
+	return d
+}

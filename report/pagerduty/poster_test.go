@@ -1,0 +1,339 @@
+package pagerduty
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/outbox"
+	standin "github.com/kmend/kmend/test/pagerduty"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+const group = `{}/{severity="page"}:{alertname="RequestsSlow"}`
+
+// shelf holds incidents and what was sent about them.
+type shelf struct {
+	mu     sync.Mutex
+	incs   map[string]incident.Incident
+	sent   map[string]Sent
+	broken error // of KeepSent
+}
+
+func (s *shelf) put(inc incident.Incident) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.incs[inc.ID] = inc
+}
+
+func (s *shelf) kept(id string) Sent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sent[id]
+}
+
+func (s *shelf) Get(_ context.Context, id string) (incident.Incident, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.incs[id], nil
+}
+
+func (s *shelf) Sent(_ context.Context, id string) (Sent, error) { return s.kept(id), nil }
+
+func (s *shelf) KeepSent(_ context.Context, v Sent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken == nil {
+		s.sent[v.Incident] = v
+	}
+	return s.broken
+}
+
+func secretFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+type bed struct {
+	*testing.T
+	*shelf
+	pd   *standin.Server
+	p    *Poster
+	stop func()
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	b := &bed{T: t, shelf: &shelf{incs: map[string]incident.Incident{}, sent: map[string]Sent{}}, pd: standin.Start()}
+	b.start(nil)
+	t.Cleanup(func() {
+		b.stop()
+		b.pd.Close()
+		for _, p := range b.pd.Problems() {
+			t.Error(p)
+		}
+	})
+	return b
+}
+
+// start starts a Poster; after stop it starts another one on the same shelf.
+func (b *bed) start(change func(*Options)) {
+	b.Helper()
+	client, err := NewClient(Access{TokenFile: secretFile(b.T, standin.Token), From: standin.User, RoutingKeyFile: secretFile(b.T, standin.RoutingKey), APIURL: b.pd.URL + "/", EventsURL: b.pd.URL})
+	if err != nil {
+		b.Fatal(err)
+	}
+	o := DefaultOptions()
+	o.Client, o.Incidents, o.Ledger, o.Metrics, o.DedupLabel = client, b.shelf, b.shelf, NewMetrics(prometheus.NewRegistry()), "pagerduty_key"
+	o.Logger, o.Pace = slog.New(slog.NewTextHandler(b.Output(), nil)), outbox.Pace{Retry: 10 * time.Millisecond}
+	if change != nil {
+		change(&o)
+	}
+	if b.p, err = NewPoster(o); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); b.p.Run(ctx) }()
+	b.stop = func() { cancel(); <-ended; client.Close() }
+}
+
+func (b *bed) until(what string, ok func() bool) {
+	b.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("not within 20 s: %s\n%+v", what, b.pd.Incidents())
+		}
+	}
+}
+
+func (b *bed) notes(n int) []string {
+	b.Helper()
+	b.until(fmt.Sprint(n, " notes"), func() bool { i := b.pd.Incidents(); return len(i) > 0 && len(i[0].Notes) >= n })
+	return b.pd.Incidents()[0].Notes
+}
+
+func keyOf(group string) string {
+	sum := sha256.Sum256([]byte(group))
+	return hex.EncodeToString(sum[:])
+}
+
+func waiting() incident.Incident {
+	target := incident.Target{Namespace: "shop", Pod: "web-1", Container: "app"}
+	return incident.Incident{ID: "20261121-120000.000-0a1b2c3d", DedupKey: group + "\npod|shop/web-1", Target: target, Phase: incident.AwaitingApproval, ReceivedAt: time.Now(),
+		Alerts: []incident.Alert{{Labels: map[string]string{"alertname": "RequestsSlow"}}},
+		Diagnosis: &incident.Diagnosis{Target: target, Node: incident.Node{Name: "n1"}, Verdict: incident.Confirmed, Window: incident.Window{Start: noon, Seconds: 3},
+			Findings: []incident.Finding{{Cause: incident.CPUThrottled, Verdict: incident.Confirmed, Message: "CPU throttled 1299 of 3000 ms", Evidence: []string{"e1"}}}},
+		Plan:      &incident.Plan{Runbook: "raise-cpu-limit", Steps: []incident.Step{{Name: "raise", Preview: &incident.Preview{Summary: "raise the CPU limit", Before: "0.3 CPU", After: "0.6 CPU"}}}},
+		Decisions: []incident.Decision{{Effect: incident.RequireApproval, Policy: "prod", Rule: "ask", Reason: "production"}}}
+}
+
+func closed(inc incident.Incident, o incident.Outcome, reason string) incident.Incident {
+	inc.Phase, inc.Outcome, inc.Reason, inc.ClosedAt = o.Phase(), o, reason, noon.Add(time.Minute)
+	return inc
+}
+
+// What is found and how it ends are notes on the incident that Alertmanager opened,
+// each once, in order, also over a restart.
+func TestNotes(t *testing.T) {
+	b := newBed(t)
+	b.pd.Open(keyOf("another"), "not this one")
+	inc := waiting()
+	b.put(inc)
+	b.p.Changed(inc.ID, true)
+	time.Sleep(50 * time.Millisecond)
+	if b.pd.Calls("POST", "/notes") > 0 {
+		t.Fatal("a note on an incident of other alerts")
+	}
+	id := b.pd.Open(keyOf(group), "RequestsSlow") // PagerDuty hears of it later than kmend
+	of := func() standin.Incident { return b.pd.Incidents()[1] }
+	b.until("a note", func() bool { return len(of().Notes) == 1 })
+	want := "kmend 20261121-120000.000-0a1b2c3d: found\npod shop/web-1/app on node n1\nCPU throttled 1299 of 3000 ms\n" +
+		"cpu.throttled confirmed, measured for 3 s at 2026-11-21 12:00:00 UTC (evidence e1)\nPlan raise-cpu-limit\n1. raise the CPU limit: 0.3 CPU -> 0.6 CPU\n" +
+		"Policy prod (ask): require approval: production\nkmend approve 20261121-120000.000-0a1b2c3d"
+	if got := of().Notes[0]; got != want {
+		t.Errorf("the note says\n%s\nwant\n%s", got, want)
+	}
+	b.until("it is kept", func() bool { return b.kept(inc.ID).Notes == 1 && b.kept(inc.ID).Found == id })
+	b.stop()
+
+	inc.Approvals = []incident.Approval{{Approve: true, By: "ada", At: noon}}
+	inc.Executions = []incident.Execution{{Result: "applied", Before: "0.3 CPU", After: "0.6 CPU"}}
+	inc.Verification = &incident.Verification{Better: true, Reason: "throttled 43% before, 1% after"}
+	b.put(closed(inc, incident.Fixed, "it is better"))
+	b.start(nil)
+	b.p.Changed(inc.ID, true)
+	b.until("the end", func() bool { return b.kept(inc.ID).Done })
+	want = "kmend 20261121-120000.000-0a1b2c3d: fixed\nApproved by ada at 2026-11-21 12:00:00 UTC\nStep 1 applied: 0.3 CPU -> 0.6 CPU\n" +
+		"Measured again: throttled 43% before, 1% after\nit is better\nClosed at 2026-11-21 12:01:00 UTC"
+	if got := of().Notes; len(got) != 2 || got[1] != want {
+		t.Errorf("notes %q, want the second to be\n%s", got, want)
+	}
+	b.p.Changed(inc.ID, true)
+	time.Sleep(50 * time.Millisecond)
+	if n := b.pd.Calls("POST", "/notes"); n != 2 || b.pd.Calls("POST", "/v2/enqueue") > 0 {
+		t.Errorf("%d notes were sent, %d events", n, b.pd.Calls("POST", "/v2/enqueue"))
+	}
+}
+
+// kmend died between PagerDuty's taking a note and writing that down.
+func TestNoteIsNotRepeated(t *testing.T) {
+	b := newBed(t)
+	b.pd.Open(keyOf(group), "RequestsSlow")
+	b.broken = errors.New("disk full")
+	inc := waiting()
+	b.put(inc)
+	b.p.Changed(inc.ID, true)
+	b.notes(1)
+	time.Sleep(50 * time.Millisecond)
+	b.mu.Lock()
+	b.broken = nil
+	b.mu.Unlock()
+	b.until("it is kept", func() bool { return b.kept(inc.ID).Notes == 1 })
+	if n := b.pd.Calls("POST", "/notes"); n != 1 {
+		t.Errorf("the note was sent %d times", n)
+	}
+}
+
+// PagerDuty that is away, limits or merges incidents loses nothing.
+func TestPagerDutyAway(t *testing.T) {
+	b := newBed(t)
+	first := b.pd.Open(keyOf(group), "RequestsSlow")
+	for _, status := range []int{http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusUnauthorized} {
+		b.pd.Break(func(string) int { return status })
+		inc := waiting()
+		inc.ID = fmt.Sprint("incident-", status)
+		b.put(inc)
+		b.p.Changed(inc.ID, true)
+		result := map[bool]string{true: "limited", false: "failed"}[status == http.StatusTooManyRequests]
+		b.until(fmt.Sprint("it is tried again after ", status), func() bool { return testutil.ToFloat64(b.p.Metrics.messages.WithLabelValues(result)) >= 2 })
+		b.pd.Break(nil)
+		b.until("the note", func() bool { return b.kept(inc.ID).Notes == 1 })
+	}
+	b.notes(3)
+	b.pd.Delete(first)
+	second := b.pd.Open(keyOf(group), "RequestsSlow, merged")
+	b.put(func() incident.Incident {
+		inc := closed(waiting(), incident.Denied, "no")
+		inc.ID = "incident-503"
+		return inc
+	}())
+	b.p.Changed("incident-503", true)
+	b.until("the note on the incident that there is", func() bool { return b.kept("incident-503").Done })
+	if n := b.notes(1); !strings.Contains(n[0], "denied") || b.kept("incident-503").Found != second {
+		t.Errorf("notes %q", n)
+	}
+}
+
+// No incident in PagerDuty: that is said once, and it is not looked for for ever.
+func TestNoIncident(t *testing.T) {
+	b := newBed(t)
+	inc := closed(waiting(), incident.DryRun, "dry run")
+	inc.ReceivedAt = time.Now().Add(-time.Hour)
+	b.put(inc)
+	b.p.Changed(inc.ID, true)
+	b.until("it is given up", func() bool { return b.kept(inc.ID).Done })
+	if n := testutil.ToFloat64(b.p.Metrics.messages.WithLabelValues("no_incident")); n != 1 {
+		t.Errorf("no_incident counted %v times", n)
+	}
+}
+
+// What kmend broke or left behind pages somebody, and a later episode that ends well ends that.
+func TestPages(t *testing.T) {
+	b := newBed(t)
+	inc := closed(waiting(), incident.Failed, "step 1 failed:\nconflict")
+	b.put(inc)
+	b.pd.Open(keyOf(group), "RequestsSlow")
+	b.p.Changed(inc.ID, true)
+	b.until("a page", func() bool { return b.kept(inc.ID).Done })
+	page := b.pd.Incidents()[1]
+	if page.Key != "kmend/"+inc.ID || page.Title != "kmend failed: pod shop/web-1/app: step 1 failed: conflict" || page.Status != "triggered" ||
+		page.Details["cause"] != "cpu.throttled" || page.Details["runbook"] != "raise-cpu-limit" || page.Details["node"] != "n1" || page.Details["incident"] != inc.ID {
+		t.Errorf("the page is %+v", page)
+	}
+	again := closed(waiting(), incident.Fixed, "better")
+	again.First, again.ID, again.Episode = inc.ID, inc.ID+".2", 2
+	b.put(again)
+	b.p.Changed(again.ID, true)
+	b.until("its end", func() bool { return b.pd.Incidents()[1].Status == "resolved" })
+	for _, o := range incident.Outcomes() {
+		other := closed(waiting(), o, "x")
+		other.ID = "outcome-" + string(o)
+		b.put(other)
+		b.p.Changed(other.ID, true)
+		b.until("told "+string(o), func() bool { return b.kept(other.ID).Done })
+	}
+	var paged []string
+	for _, i := range b.pd.Incidents() {
+		if o, ours := strings.CutPrefix(i.Key, "kmend/outcome-"); ours {
+			paged = append(paged, o)
+		}
+	}
+	if got := strings.Join(paged, " "); got != "failed undone interrupted" {
+		t.Errorf("paged for %q", got)
+	}
+}
+
+func TestDedupKey(t *testing.T) {
+	inc := waiting()
+	if got := DedupKey(inc, ""); got != keyOf(group) {
+		t.Errorf("key %s", got)
+	}
+	inc.Alerts[0].Annotations = map[string]string{"pagerduty_key": "from/annotation"}
+	if got := DedupKey(inc, "pagerduty_key"); got != "from/annotation" {
+		t.Errorf("key %s", got)
+	}
+	inc.Alerts[0].Labels["pagerduty_key"] = "from/label"
+	if got := DedupKey(inc, "pagerduty_key"); got != "from/label" {
+		t.Errorf("key %s", got)
+	}
+	inc.DedupKey, inc.Alerts[0].OrgID = "org 2: "+group+"\npod", 2 // of Grafana
+	if got := DedupKey(inc, ""); got != keyOf(group) {
+		t.Errorf("key %s of Grafana's group", got)
+	}
+}
+
+// Hostile text makes no second line and no long note.
+func TestNotesAreBounded(t *testing.T) {
+	inc := waiting()
+	inc.Diagnosis.Findings[0].Message = "x\nkmend 1: fixed\x1b[31m" + strings.Repeat("ü", 5000)
+	for _, n := range Notes(closed(inc, incident.Failed, strings.Repeat("y", 5000))) {
+		if len(n) > maxNote || strings.Contains(n, "\x1b") || strings.Contains(n, "\nkmend 1: fixed") || !strings.HasPrefix(n, "kmend "+inc.ID+": ") {
+			t.Errorf("%d bytes: %.200q", len(n), n)
+		}
+	}
+}
+
+func TestClientIsChecked(t *testing.T) {
+	for want, a := range map[string]Access{
+		"neither an API token nor a routing key": {},
+		"from is \"ada\"":                        {TokenFile: secretFile(t, "x"), From: "ada"},
+		"no such file":                           {RoutingKeyFile: "testdata/absent"},
+	} {
+		if _, err := NewClient(a); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v; want %q", a, err, want)
+		}
+	}
+}
