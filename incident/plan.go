@@ -127,6 +127,15 @@ type Decision struct {
 	Scope Scope `json:"scope,omitzero"`
 	// Approval says who may answer require_approval; nil: any approver, one is enough.
 	Approval *Approvers `json:"approval,omitempty"`
+	// PagerDuty says what kmend may do to PagerDuty's incident; nil: write notes only.
+	PagerDuty *PagerDutyUpdates `json:"pagerduty,omitempty"`
+}
+
+// PagerDutyUpdates are what may be done to the incident that PagerDuty has for the
+// same alerts.
+type PagerDutyUpdates struct {
+	Acknowledge bool `json:"acknowledge,omitempty"` // when a plan is carried out
+	Resolve     bool `json:"resolve,omitempty"`     // when the incident ends as fixed
 }
 
 // Answer is what one guard or rule said about a plan. The strictest one decides.

@@ -43,6 +43,7 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 	q.values["plan"], q.values["now"] = plan, q.now
 	var leave []incident.Answer
 	var approvers *incident.Approvers
+	var updates *incident.PagerDutyUpdates
 	for _, p := range s.policies {
 		answers := p.asked(q)
 		approvers = asking(approvers, p, answers)
@@ -51,6 +52,7 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 			d.DryRun = d.DryRun || a.DryRun
 			if a.leave {
 				leave = append(leave, a.Answer)
+				updates = p.updates(updates)
 			}
 			if a.wait && d.Wait == "" {
 				d.Wait = a.Reason
@@ -73,7 +75,22 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 	if d.Effect == incident.RequireApproval {
 		d.Approval = approvers
 	}
+	if d.Effect != incident.Deny && !d.DryRun {
+		d.PagerDuty = updates
+	}
 	return d
+}
+
+// updates adds what the policy lets kmend do to PagerDuty's incident.
+func (p policy) updates(so *incident.PagerDutyUpdates) *incident.PagerDutyUpdates {
+	if p.PagerDuty == nil {
+		return so
+	}
+	all := incident.PagerDutyUpdates{Acknowledge: p.PagerDuty.Acknowledge, Resolve: p.PagerDuty.Resolve}
+	if so != nil {
+		all.Acknowledge, all.Resolve = all.Acknowledge || so.Acknowledge, all.Resolve || so.Resolve
+	}
+	return &all
 }
 
 // asked are the answers of the rules that match, then those of the guards.

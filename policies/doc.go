@@ -20,6 +20,14 @@ type Policy struct {
 	Rules    []Rule             `json:"rules,omitempty" jsonschema:"minItems=1,maxItems=200" jsonschema_description:"All rules of all policies are asked; deny wins over require_approval, which wins over allow."`
 	Guards   *Guards            `json:"guards,omitempty" jsonschema_description:"Limits that no rule can loosen."`
 	Approval *Approval          `json:"approval,omitempty" jsonschema_description:"Who may answer where a rule asks for approval. Without it every approver of kmend.yaml, and one is enough."`
+
+	PagerDuty *PagerDuty `json:"pagerduty,omitempty" jsonschema_description:"What kmend may do to PagerDuty's incident of the same alerts where a rule of this policy, or its autonomy, lets a plan be carried out. Without it: write notes."`
+}
+
+// PagerDuty says what may be done to PagerDuty's incident.
+type PagerDuty struct {
+	Acknowledge bool `json:"acknowledge,omitempty" jsonschema_description:"Acknowledge it when a plan is carried out."`
+	Resolve     bool `json:"resolve,omitempty" jsonschema_description:"Resolve it when the fault is measured to be gone."`
 }
 
 // Metadata names a document.

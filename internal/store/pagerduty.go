@@ -14,13 +14,14 @@ type Sent struct {
 	Found    string // the id of PagerDuty's incident; empty until it was found
 	Notes    int    // written
 	Paged    bool   // kmend paged somebody itself
+	Status   string // what kmend set PagerDuty's incident to: acknowledged, resolved, or empty
 	Done     bool   // there is nothing more to tell
 }
 
 // Sent reads what PagerDuty was told; the zero Sent when it was told nothing.
 func (s *Store) Sent(ctx context.Context, id string) (v Sent, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT incident, found, notes, paged <> 0, done <> 0 FROM pagerduty WHERE incident = ?`, id).
-		Scan(&v.Incident, &v.Found, &v.Notes, &v.Paged, &v.Done)
+	err = s.readers.QueryRowContext(ctx, `SELECT incident, found, notes, paged <> 0, status, done <> 0 FROM pagerduty WHERE incident = ?`, id).
+		Scan(&v.Incident, &v.Found, &v.Notes, &v.Paged, &v.Status, &v.Done)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Sent{}, fmt.Errorf("reading what PagerDuty was told of incident %q: %w", id, err)
 	}
@@ -31,9 +32,9 @@ func (s *Store) Sent(ctx context.Context, id string) (v Sent, err error) {
 func (s *Store) KeepSent(ctx context.Context, v Sent) error {
 	number := map[bool]int{true: 1}
 	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
-		_, err := c.ExecContext(ctx, `INSERT INTO pagerduty (incident, found, notes, paged, done) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (incident) DO UPDATE SET found = excluded.found, notes = excluded.notes, paged = excluded.paged, done = excluded.done`,
-			v.Incident, v.Found, v.Notes, number[v.Paged], number[v.Done])
+		_, err := c.ExecContext(ctx, `INSERT INTO pagerduty (incident, found, notes, paged, status, done) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (incident) DO UPDATE SET found = excluded.found, notes = excluded.notes, paged = excluded.paged, status = excluded.status, done = excluded.done`,
+			v.Incident, v.Found, v.Notes, number[v.Paged], v.Status, number[v.Done])
 		return err
 	})
 	if err != nil {

@@ -30,7 +30,7 @@ func testSent(t *testing.T, empty opener) {
 		}
 	}
 	unsent(time.Now(), a, b)
-	for _, v := range []Sent{{Incident: a, Notes: 1, Found: "Q1"}, {Incident: a, Notes: 2, Found: "Q2", Paged: true}} {
+	for _, v := range []Sent{{Incident: a, Notes: 1, Found: "Q1"}, {Incident: a, Notes: 2, Found: "Q2", Paged: true, Status: "acknowledged"}} {
 		if err := s.KeepSent(t.Context(), v); err != nil {
 			t.Fatal(err)
 		}

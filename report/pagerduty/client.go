@@ -113,6 +113,18 @@ func (c *Client) Note(ctx context.Context, id, text string) error {
 	return nil
 }
 
+// Set acknowledges or resolves an incident.
+func (c *Client) Set(ctx context.Context, id, status string) error {
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	if _, err := api.ManageIncidentsWithContext(ctx, c.access.From, []pagerduty.ManageIncidentsOptions{{ID: id, Status: status}}); err != nil {
+		return fmt.Errorf("setting PagerDuty's incident %s to %s: %w", id, status, err)
+	}
+	return nil
+}
+
 // Event triggers or resolves an incident of kmend's own.
 func (c *Client) Event(ctx context.Context, e pagerduty.V2Event) error {
 	api, err := c.api()

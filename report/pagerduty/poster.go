@@ -25,6 +25,7 @@ type Sent struct {
 	Found    string // PagerDuty's incident; empty until it was found
 	Notes    int    // of Notes, from the first
 	Paged    bool   // kmend paged somebody itself
+	Status   string // what kmend set PagerDuty's incident to: acknowledged, resolved, or empty
 	Done     bool   // there is nothing more to tell
 }
 
@@ -65,7 +66,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "kmend_pagerduty_messages_total",
 		Help: "Messages to PagerDuty by result; limited and failed ones are sent again, no_incident ones given up.",
 	}, []string{"result"})}
-	for _, r := range []string{"note", "page", "resolve", "limited", "failed", "no_incident"} {
+	for _, r := range []string{"note", "page", "resolve", "acknowledged", "resolved", "limited", "failed", "no_incident"} {
 		m.messages.WithLabelValues(r)
 	}
 	reg.MustRegister(m.messages)
@@ -178,7 +179,38 @@ func (p *Poster) note(ctx context.Context, inc incident.Incident, sent *Sent) (a
 			return asked, err
 		}
 	}
-	return asked, nil
+	return p.update(ctx, inc, sent, asked)
+}
+
+// status is what a policy wants PagerDuty's incident to be now, empty for as it is.
+func status(inc incident.Incident) string {
+	if len(inc.Decisions) == 0 {
+		return ""
+	}
+	may := inc.Decisions[len(inc.Decisions)-1].PagerDuty
+	switch {
+	case may == nil:
+	case may.Resolve && inc.Outcome == incident.Fixed:
+		return "resolved"
+	case may.Acknowledge && (inc.Phase == incident.Executing || inc.Phase == incident.Verifying || len(inc.Executions) > 0):
+		return "acknowledged"
+	}
+	return ""
+}
+
+// update sets PagerDuty's incident to what a policy wants, once: who changes that
+// afterwards is not overruled.
+func (p *Poster) update(ctx context.Context, inc incident.Incident, sent *Sent, asked bool) (bool, error) {
+	want := status(inc)
+	if want == "" || want == sent.Status || sent.Found == "" {
+		return asked, nil
+	}
+	if err := p.Client.Set(ctx, sent.Found, want); err != nil && !gone(err) {
+		return true, err
+	}
+	p.Metrics.count(want)
+	sent.Status = want
+	return true, p.Ledger.KeepSent(ctx, *sent)
 }
 
 // page triggers an incident of kmend's own where a person has to look at what it did,

@@ -296,6 +296,51 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// PagerDuty's incident is acknowledged and resolved where the policy says so, once.
+func TestUpdates(t *testing.T) {
+	for name, c := range map[string]struct {
+		may         *incident.PagerDutyUpdates
+		acting, end string
+	}{
+		"nothing":     {nil, "triggered", "triggered"},
+		"acknowledge": {&incident.PagerDutyUpdates{Acknowledge: true}, "acknowledged", "acknowledged"},
+		"resolve":     {&incident.PagerDutyUpdates{Resolve: true}, "triggered", "resolved"},
+		"both":        {&incident.PagerDutyUpdates{Acknowledge: true, Resolve: true}, "acknowledged", "resolved"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t)
+			b.pd.Open(keyOf(group), "RequestsSlow")
+			show := func(inc incident.Incident, notes int, want string) {
+				t.Helper()
+				b.put(inc)
+				b.p.Changed(inc.ID, true)
+				b.notes(notes)
+				b.until("PagerDuty's incident is "+want, func() bool { return b.pd.Incidents()[0].Status == want })
+			}
+			inc := waiting()
+			inc.Decisions = append(inc.Decisions, incident.Decision{Effect: incident.Allow, PagerDuty: c.may})
+			show(inc, 1, "triggered")
+			inc.Phase = incident.Executing
+			show(inc, 1, c.acting)
+			b.until("it is kept", func() bool { return c.acting == "triggered" || b.kept(inc.ID).Status == c.acting })
+			show(closed(inc, incident.Fixed, "better"), 2, c.end)
+			b.until("it is done", func() bool { return b.kept(inc.ID).Done })
+			failed := closed(inc, incident.Undone, "worse")
+			failed.ID = "another"
+			failed.Executions = []incident.Execution{{Result: "applied"}}
+			b.put(failed)
+			b.p.Changed(failed.ID, true)
+			time.Sleep(20 * time.Millisecond)
+			if n, most := b.pd.Calls("PUT", "/incidents"), 3; n > most {
+				t.Errorf("%d updates, want %d at most", n, most)
+			}
+			if got := b.pd.Incidents()[0].Status; got == "resolved" && (c.may == nil || !c.may.Resolve) {
+				t.Errorf("it is %s", got)
+			}
+		})
+	}
+}
+
 func TestDedupKey(t *testing.T) {
 	inc := waiting()
 	if got := DedupKey(inc, ""); got != keyOf(group) {

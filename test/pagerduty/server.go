@@ -47,6 +47,7 @@ func Start() *Server {
 	mux.HandleFunc("GET /incidents", s.rest(s.list))
 	mux.HandleFunc("GET /incidents/{id}/notes", s.rest(s.notes))
 	mux.HandleFunc("POST /incidents/{id}/notes", s.rest(s.note))
+	mux.HandleFunc("PUT /incidents", s.rest(s.manage))
 	mux.HandleFunc("POST /v2/enqueue", s.called(s.enqueue))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.problem("%s %s is not there", r.Method, r.URL.Path)
@@ -149,7 +150,7 @@ func (s *Server) rest(next http.HandlerFunc) http.HandlerFunc {
 		if a := r.Header.Get("Accept"); a != "application/vnd.pagerduty+json;version=2" {
 			s.problem("%s %s with Accept %q", r.Method, r.URL.Path, a)
 		}
-		if r.Method == http.MethodPost && r.Header.Get("From") != User {
+		if r.Method != http.MethodGet && r.Header.Get("From") != User {
 			refuse(w, http.StatusBadRequest, 2001, "Requester User Not Found")
 			return
 		}
@@ -225,6 +226,28 @@ func (s *Server) note(w http.ResponseWriter, r *http.Request) {
 		i.Notes = append(i.Notes, body.Note.Content)
 		reply(w, http.StatusCreated, map[string]any{"note": map[string]any{"id": fmt.Sprint("N", len(i.Notes)-1), "content": body.Note.Content}})
 	}
+}
+
+// manage sets the status of incidents.
+func (s *Server) manage(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Incidents []struct{ ID, Type, Status string }
+	}
+	err := json.NewDecoder(r.Body).Decode(&body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || len(body.Incidents) != 1 || body.Incidents[0].Type != "incident" || !slices.Contains([]string{"acknowledged", "resolved"}, body.Incidents[0].Status) {
+		s.problems = append(s.problems, fmt.Sprintf("managing %+v, %v", body.Incidents, err))
+		refuse(w, http.StatusBadRequest, 2001, "Invalid Input Provided")
+		return
+	}
+	at := slices.IndexFunc(s.incidents, func(i *Incident) bool { return i.ID == body.Incidents[0].ID })
+	if at < 0 {
+		refuse(w, http.StatusNotFound, 2100, "Not Found")
+		return
+	}
+	s.incidents[at].Status = body.Incidents[0].Status
+	reply(w, http.StatusOK, map[string]any{"incidents": []any{map[string]any{"id": s.incidents[at].ID, "status": s.incidents[at].Status}}})
 }
 
 // event is the body of the Events API v2.
