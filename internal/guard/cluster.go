@@ -24,7 +24,7 @@ const OptOut = "kmend.dev/remediate"
 // Cluster asks the Kubernetes API about a plan's target. Nil is no cluster.
 type Cluster struct{ client client.Interface }
 
-// NewCluster makes a Cluster; rbac.yaml has the rights that it needs.
+// NewCluster makes a Cluster; deploy/rbac/base.yaml has the rights that it needs.
 func NewCluster(c client.Interface) *Cluster { return &Cluster{c} }
 
 // facts fills in what the API says of the plan's pod or node: nothing for a

@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
+	"github.com/kmend/kmend/deploy/rbac"
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/store"
@@ -41,7 +41,7 @@ var server apiserver.Server
 type shop struct {
 	*testing.T
 	admin client.Interface
-	guard client.Interface // with the rights of rbac.yaml
+	guard client.Interface // with the rights of deploy/rbac/base.yaml
 	ns    string
 }
 
@@ -95,13 +95,18 @@ func must(t *testing.T, err error) {
 
 func (s *shop) node(i int) string { return fmt.Sprintf("%s-node-%d", s.ns, i) }
 
-// restricted is a client with the rights of rbac.yaml and no others.
+// restricted is a client with the rights of base.yaml and pause.yaml in
+// deploy/rbac and no others.
 func (s *shop) restricted(config *rest.Config) client.Interface {
 	s.Helper()
-	text, err := os.ReadFile("rbac.yaml")
+	grants, err := rbac.Grants()
 	must(s.T, err)
 	var role rbacv1.ClusterRole
-	must(s.T, yaml.UnmarshalStrict(text, &role))
+	for _, g := range grants {
+		if g.File == "deploy/rbac/base.yaml" || g.File == "deploy/rbac/pause.yaml" {
+			role.Rules = append(role.Rules, g.Rule())
+		}
+	}
 	role.Name = s.ns
 	_, err = s.admin.RbacV1().ClusterRoles().Create(s.Context(), &role, metav1.CreateOptions{})
 	must(s.T, err)

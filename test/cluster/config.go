@@ -26,7 +26,6 @@ func users() []user {
 		{"system:kube-controller-manager", ""},
 		{"system:kube-scheduler", ""},
 		{"system:node:" + NodeName, "system:nodes"},
-		{"kmend", ""}, // as kmend serve in a cluster: what a test's RBAC rules give it
 	}
 }
 

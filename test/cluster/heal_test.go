@@ -38,10 +38,10 @@ func TestHealsThroughAnAgentOverTheNetwork(t *testing.T) {
 
 func heals(t *testing.T, name string, agent server.Agent) {
 	kmend := program(t, "kmend")
-	grant(t)
+	kubeconfig := grant(t)
 	pod := node.Run(t, slow(name))
 	expectThrottled(t, pod, 0.2)
-	s := serve(t, server.Options{Binary: kmend, Dir: t.TempDir(), Kubeconfig: node.Kubeconfig("kmend"), Agent: agent,
+	s := serve(t, server.Options{Binary: kmend, Dir: t.TempDir(), Kubeconfig: kubeconfig, Agent: agent,
 		Policies: []string{sourceDir() + "/testdata/policy.yaml"}})
 	am, err := alertmanager.Start(t.Context(), alertmanager.Options{Dir: t.TempDir(), WebhookURL: s.WebhookURL(), TokenFile: s.WebhookTokenFile(),
 		GroupBy: []string{"alertname", "namespace", "pod"}})

@@ -51,9 +51,8 @@ func (n *Node) Need(t testing.TB) {
 	}
 }
 
-// Kubeconfig is the path of a kubeconfig of user, one of "admin" (may do
-// everything) and "kmend" (may do what the test's RBAC rules give it). The
-// API server's name in it holds inside the node's network namespace only.
+// Kubeconfig is the path of a kubeconfig of user "admin", who may do everything.
+// The API server's name in it holds inside the node's network namespace only.
 func (n *Node) Kubeconfig(user string) string { return n.kubeconfig(user) }
 
 // Client is the API as admin.

@@ -1,49 +1,58 @@
 package cluster
 
 import (
-	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
-	rbacv1 "k8s.io/api/rbac/v1"
+	authentication "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kmend/kmend/deploy/rbac"
 )
 
-// kmendRules is all that `kmend serve` may do in the cluster of the test, as the
-// files say that its parts need it: what it does beyond this fails here.
-func kmendRules(t *testing.T) (rules []rbacv1.PolicyRule) {
+var granted sync.Once
+
+// grant makes what deploy/rbac says, as it says it, and returns the path of a
+// kubeconfig with a token of the service account there: what kmend does beyond
+// these rights fails.
+func grant(t *testing.T) (kubeconfig string) {
 	t.Helper()
-	for _, file := range []string{"../../remediate/action/kubernetes/rbac.yaml", "../../internal/guard/rbac.yaml"} {
-		text, err := os.ReadFile(file)
+	kubeconfig = filepath.Join(node.dir, "kmend.kubeconfig")
+	granted.Do(func() {
+		objects, err := rbac.Objects()
 		if err != nil {
 			t.Fatal(err)
 		}
-		var role rbacv1.ClusterRole
-		if err := yaml.UnmarshalStrict(text, &role); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		rules = append(rules, role.Rules...)
-	}
-	return rules
-}
-
-var grantOnce sync.Once
-
-// grant gives the user kmend what it needs.
-func grant(t *testing.T) {
-	t.Helper()
-	grantOnce.Do(func() {
-		rbac, name := node.Client().RbacV1(), metav1.ObjectMeta{Name: "kmend"}
-		if _, err := rbac.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: name, Rules: kmendRules(t)}, metav1.CreateOptions{}); err != nil {
+		admin, err := clientcmd.BuildConfigFromFlags("", node.Kubeconfig("admin"))
+		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
-			ObjectMeta: name,
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "kmend"},
-			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "kmend"}},
-		}, metav1.CreateOptions{}); err != nil {
+		c, err := dynamic.NewForConfig(admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			resource, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
+			if _, err := c.Resource(resource).Namespace(o.GetNamespace()).Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
+				t.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
+			}
+		}
+		token, err := node.Client().CoreV1().ServiceAccounts("kmend").CreateToken(t.Context(), "kmend", &authentication.TokenRequest{}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := clientcmd.LoadFromFile(node.Kubeconfig("admin"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.AuthInfos["user"].Token = token.Status.Token
+		if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
 			t.Fatal(err)
 		}
 	})
+	return kubeconfig
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	client "k8s.io/client-go/kubernetes"
@@ -63,6 +64,15 @@ func (*ResizeCPU) Params() any { return &Params{} }
 // that RBAC, admission, quotas and limit ranges answer; the plan carries what
 // the server would store. It changes nothing.
 func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with map[string]any) (incident.Preview, error) {
+	for try := 1; ; try++ {
+		p, err := a.plan(ctx, target, with)
+		if !apierrors.IsConflict(err) || try == attempts {
+			return p, err
+		} // a status was written meanwhile
+	}
+}
+
+func (a *ResizeCPU) plan(ctx context.Context, target incident.Target, with map[string]any) (incident.Preview, error) {
 	p, err := params(with)
 	if err != nil {
 		return incident.Preview{}, err
@@ -96,6 +106,9 @@ func (a *ResizeCPU) Preview(ctx context.Context, target incident.Target, with ma
 	answer, err := a.patch(ctx, pod, c.Name, now, wanted, metav1.DryRunAll)
 	if err != nil {
 		return incident.Preview{}, fmt.Errorf("asking the API server for a dry run of the resize: %w", err)
+	}
+	if err := may(ctx, a.client, a.opts, announcing(pod.Namespace)); err != nil {
+		return incident.Preview{}, err
 	}
 	stored, err := a.accept(answer, c.Name, now, wanted, class)
 	if err != nil {

@@ -37,7 +37,7 @@ func Actions(c client.Interface, dyn dynamic.Interface, opts Options) ([]action.
 func Known() []action.Action { return (&cluster{opts: DefaultOptions()}).actions() }
 
 func (c *cluster) actions() []action.Action {
-	return []action.Action{
+	all := []action.Action{
 		&ResizeCPU{c.client, c.opts, c},
 		c.resizeMemory(),
 		&evictPod{c},
@@ -47,6 +47,10 @@ func (c *cluster) actions() []action.Action {
 		c.leaveService(), c.setConfig(), c.pointService(), c.shiftTraffic(),
 		&runJob{c},
 	}
+	for i, a := range all {
+		all[i] = explained{a}
+	}
+	return all
 }
 
 // maxTimeout bounds every parameter `timeout`.

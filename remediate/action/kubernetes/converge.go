@@ -98,9 +98,13 @@ func (c *cluster) write(ctx context.Context, e edit, o *unstructured.Unstructure
 }
 
 // rehearse sends the very patch as a server-side dry run: RBAC, admission,
-// quotas and validation answer. An answer that is not what the edit wants is an
+// quotas and validation answer, and for the event on the object the authorizer
+// alone. An answer that is not what the edit wants is an
 // error: an admission webhook changes it, and the plan would not be what happens.
 func (c *cluster) rehearse(ctx context.Context, e edit) error {
+	if err := may(ctx, c.client, c.opts, announcing(e.Namespace)); err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
 		o, err := c.read(ctx, e)
 		if err != nil {

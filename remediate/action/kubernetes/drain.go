@@ -51,6 +51,10 @@ func (a *drainNode) Preview(ctx context.Context, target incident.Target, with ma
 	if err != nil {
 		return incident.Preview{}, err
 	}
+	// Pods of any namespace may be on the node by then, those of a DaemonSet among them.
+	if err := may(ctx, a.client, a.opts, announcing(""), right{"create", "", "pods/eviction", ""}, right{"get", "apps", "daemonsets", ""}); err != nil {
+		return incident.Preview{}, err
+	}
 	ch := change{
 		Target: target.String(), Did: "drained node " + node.Name, Wait: incident.Duration(wait),
 		Notes:  map[string]string{"node": node.Name, "uid": string(node.UID), "delete_empty_dir": fmt.Sprint(p.DeleteEmptyDir)},

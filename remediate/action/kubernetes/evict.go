@@ -55,6 +55,9 @@ func (a *evictPod) Preview(ctx context.Context, target incident.Target, with map
 	if err := a.evict(ctx, pod.Namespace, pod.Name, string(pod.UID), metav1.DryRunAll); err != nil {
 		return incident.Preview{}, fmt.Errorf("asking the API server for a dry run of the eviction: %w", err)
 	}
+	if err := may(ctx, a.client, a.opts, announcing(pod.Namespace)); err != nil {
+		return incident.Preview{}, err
+	}
 	owner := metav1.GetControllerOf(pod)
 	ch := change{
 		Target: target.String(), Did: "evicted pod " + ref(pod), Wait: incident.Duration(wait),

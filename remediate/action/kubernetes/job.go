@@ -74,6 +74,9 @@ func (a *runJob) Preview(ctx context.Context, target incident.Target, with map[s
 	if _, err := a.job(ctx, ch); err != nil && !apierrors.IsNotFound(err) {
 		return incident.Preview{}, err
 	}
+	if err := may(ctx, a.client, a.opts, announcing(namespace)); err != nil {
+		return incident.Preview{}, err
+	}
 	ch.summary = fmt.Sprintf("run Job %s from CronJob %s/%s (%s) and wait up to %s; Kubernetes stops it after that", ch.Notes["job"], namespace, cron.Name, jobImages(cron), wait) + managed(o)
 	return ch.preview(), nil
 }

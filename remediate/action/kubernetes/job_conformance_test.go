@@ -52,9 +52,7 @@ func TestRunJob(t *testing.T) {
 	}
 	_, err = a.Undo(t.Context(), target, step, done)
 	s.refusal(err, "cannot be undone")
-	for _, right := range []string{"create jobs", "get jobs", "get cronjobs"} {
-		s.without(right, name, target, with)
-	}
+	s.missesEachRight(name, target, with)
 
 	// The answer to the creation is lost: it is found, and runs once.
 	lost := false

@@ -20,22 +20,22 @@ func TestEditOfAnObject(t *testing.T) {
 		patch        string // without metadata
 		err          bool
 	}{
-		{"a field is set", `{"spec":{"a":1,"b":2}}`, field{path{"spec", "a"}, 1, 3}, asBefore, `{"spec":{"a":3}}`, false},
-		{"numbers compare by value", `{"spec":{"a":3}}`, field{path{"spec", "a"}, 1, 3.0}, asWanted, `{}`, false},
-		{"a field is made", `{}`, field{path{"spec", "a", "b"}, nil, true}, asBefore, `{"spec":{"a":{"b":true}}}`, false},
-		{"a field is removed", `{"spec":{"a":1}}`, field{path{"spec", "a"}, 1, nil}, asBefore, `{"spec":{"a":null}}`, false},
-		{"a map is replaced, what others added is gone", `{"spec":{"a":{"x":"1","y":"2"}}}`, field{path{"spec", "a"}, map[string]any{"x": "1", "y": "2"}, map[string]any{"z": "3"}}, asBefore, `{"spec":{"a":{"x":null,"y":null,"z":"3"}}}`, false},
-		{"somebody changed it", `{"spec":{"a":2}}`, field{path{"spec", "a"}, 1, 3}, otherwise, `{"spec":{"a":3}}`, false},
-		{"an item is added beside others", `{"spec":{"taints":[{"key":"b","effect":"NoSchedule"}]}}`, field{taint, nil, map[string]any{"key": "a", "effect": "NoSchedule"}}, asBefore,
+		{"a field is set", `{"spec":{"a":1,"b":2}}`, literal(path{"spec", "a"}, 1, 3), asBefore, `{"spec":{"a":3}}`, false},
+		{"numbers compare by value", `{"spec":{"a":3}}`, literal(path{"spec", "a"}, 1, 3.0), asWanted, `{}`, false},
+		{"a field is made", `{}`, literal(path{"spec", "a", "b"}, nil, true), asBefore, `{"spec":{"a":{"b":true}}}`, false},
+		{"a field is removed", `{"spec":{"a":1}}`, literal(path{"spec", "a"}, 1, nil), asBefore, `{"spec":{"a":null}}`, false},
+		{"a map is replaced, what others added is gone", `{"spec":{"a":{"x":"1","y":"2"}}}`, literal(path{"spec", "a"}, map[string]any{"x": "1", "y": "2"}, map[string]any{"z": "3"}), asBefore, `{"spec":{"a":{"x":null,"y":null,"z":"3"}}}`, false},
+		{"somebody changed it", `{"spec":{"a":2}}`, literal(path{"spec", "a"}, 1, 3), otherwise, `{"spec":{"a":3}}`, false},
+		{"an item is added beside others", `{"spec":{"taints":[{"key":"b","effect":"NoSchedule"}]}}`, literal(taint, nil, map[string]any{"key": "a", "effect": "NoSchedule"}), asBefore,
 			`{"spec":{"taints":[{"effect":"NoSchedule","key":"b"},{"effect":"NoSchedule","key":"a"}]}}`, false},
-		{"an item is removed from beside others", `{"spec":{"taints":[{"key":"a","effect":"NoSchedule"},{"key":"b","effect":"NoSchedule"}]}}`, field{taint, map[string]any{"key": "a", "effect": "NoSchedule"}, nil}, asBefore,
+		{"an item is removed from beside others", `{"spec":{"taints":[{"key":"a","effect":"NoSchedule"},{"key":"b","effect":"NoSchedule"}]}}`, literal(taint, map[string]any{"key": "a", "effect": "NoSchedule"}, nil), asBefore,
 			`{"spec":{"taints":[{"effect":"NoSchedule","key":"b"}]}}`, false},
-		{"the last item goes", `{"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}}`, field{taint, map[string]any{"key": "a", "effect": "NoSchedule"}, nil}, asBefore, `{"spec":{"taints":null}}`, false},
-		{"an item of an item", `{"spec":{"rules":[{},{"backendRefs":[{"name":"y"},{"name":"x","weight":1}]}]}}`, field{weight, 1, 2}, asBefore,
+		{"the last item goes", `{"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}}`, literal(taint, map[string]any{"key": "a", "effect": "NoSchedule"}, nil), asBefore, `{"spec":{"taints":null}}`, false},
+		{"an item of an item", `{"spec":{"rules":[{},{"backendRefs":[{"name":"y"},{"name":"x","weight":1}]}]}}`, literal(weight, 1, 2), asBefore,
 			`{"spec":{"rules":[{},{"backendRefs":[{"name":"y"},{"name":"x","weight":2}]}]}}`, false},
-		{"no such rule", `{"spec":{"rules":[{}]}}`, field{weight, nil, 2}, asBefore, "", true},
-		{"a list that is no list", `{"spec":{"taints":"a"}}`, field{taint, nil, map[string]any{}}, asBefore, "", true},
-		{"the whole object", `{"spec":{}}`, field{path{}, nil, nil}, otherwise, "", true},
+		{"no such rule", `{"spec":{"rules":[{}]}}`, literal(weight, nil, 2), asBefore, "", true},
+		{"a list that is no list", `{"spec":{"taints":"a"}}`, literal(taint, nil, map[string]any{}), asBefore, "", true},
+		{"the whole object", `{"spec":{}}`, literal(path{}, nil, nil), otherwise, "", true},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestShort(t *testing.T) {
 
 // A plan is stored and comes back; what is not one is refused.
 func TestChangeIsRead(t *testing.T) {
-	ch := change{Target: "t", Edits: []edit{{API: nodes, Kind: "Node", Name: "n", UID: "u", Fields: []field{{path{"spec", "unschedulable"}, nil, true}}}}}
+	ch := change{Target: "t", Edits: []edit{{API: nodes, Kind: "Node", Name: "n", UID: "u", Fields: []field{literal(path{"spec", "unschedulable"}, nil, true)}}}}
 	back, err := decodeChange(ch.encode())
 	if err != nil || !same(back, ch) {
 		t.Errorf("%+v %v", back, err)
@@ -100,3 +100,5 @@ func TestChangeIsRead(t *testing.T) {
 		t.Error("the plan of another target was taken")
 	}
 }
+
+func literal(p path, was, to any) field { return field{Path: p, Was: was, To: to} }

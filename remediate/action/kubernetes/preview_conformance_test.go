@@ -1,8 +1,6 @@
 package kubernetes_test
 
 import (
-	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,13 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscaling "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	client "k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
-
-	"github.com/kmend/kmend/remediate/action/kubernetes"
 )
 
 // What the API server says no to is known before anybody is asked to approve.
@@ -36,72 +28,6 @@ func TestDryRunAsksTheServer(t *testing.T) {
 	}
 	w.refusal(err, "maximum cpu usage per Container is 300m, but limit is 400m")
 	w.is("cpu", w.cpu("web"), "200m 100m")
-}
-
-func TestRights(t *testing.T) {
-	w := newWorld(t, "4")
-	pod := w.pod("web", []corev1.Container{burstable("100m", "200m")})
-	w.kubelet("web", resized)
-	b, err := os.ReadFile("rbac.yaml")
-	w.must(err)
-	var role rbacv1.ClusterRole
-	w.must(yaml.UnmarshalStrict(b, &role))
-	role.Name = w.namespace
-	rbac := w.admin.RbacV1()
-	_, err = rbac.ClusterRoles().Create(t.Context(), &role, metav1.CreateOptions{})
-	w.must(err)
-	user := "kmend-test-" + w.namespace
-	_, err = rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: user}},
-	}, metav1.CreateOptions{})
-	w.must(err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		_ = rbac.ClusterRoleBindings().Delete(ctx, w.namespace, metav1.DeleteOptions{})
-		_ = rbac.ClusterRoles().Delete(ctx, w.namespace, metav1.DeleteOptions{})
-	})
-	as := func(user string) *kubernetes.ResizeCPU {
-		config := cluster(t)
-		config.Impersonate = rest.ImpersonationConfig{UserName: user}
-		c, err := client.NewForConfig(config)
-		w.must(err)
-		a, err := kubernetes.NewResizeCPU(c, kubernetes.Options{Wait: 10 * time.Second, Poll: 20 * time.Millisecond})
-		w.must(err)
-		return a
-	}
-	a, target := as(user), w.target("web")
-	var previewErr error
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if _, previewErr = a.Preview(t.Context(), target, double); previewErr == nil {
-			break // the authorizer's cache has the new role
-		}
-	}
-	w.must(previewErr)
-	step := w.preview(a, target, double)
-	done, err := a.Apply(t.Context(), target, step)
-	w.must(err)
-	if done.State["event"] != "" {
-		t.Errorf("the event was %s", done.State["event"])
-	}
-	_, err = a.Undo(t.Context(), target, step, done)
-	w.must(err)
-	if n := len(w.events(pod)); n != 2 {
-		t.Errorf("%d events, want 2", n)
-	}
-
-	// Without the right to resize the preview says so already.
-	role.Rules = append(role.Rules[:1:1], role.Rules[2:]...)
-	_, err = rbac.ClusterRoles().Update(t.Context(), &role, metav1.UpdateOptions{})
-	w.must(err)
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if _, err = a.Preview(t.Context(), target, double); err != nil {
-			break
-		}
-	}
-	w.refusal(err, `cannot patch resource "pods/resize" in API group ""`)
 }
 
 func TestWarnings(t *testing.T) {

@@ -147,6 +147,8 @@ func maybeStored(err error) bool {
 
 // read gets the pod of r; errGone when it is not there or another has its name.
 func (a *ResizeCPU) read(ctx context.Context, r resize) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.opts.Request)
+	defer cancel()
 	pod, err := a.client.CoreV1().Pods(r.namespace).Get(ctx, r.pod, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -175,6 +177,8 @@ func (a *ResizeCPU) patch(ctx context.Context, pod *corev1.Pod, name string, fro
 	if err != nil {
 		return nil, fmt.Errorf("writing the patch: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, a.opts.Request)
+	defer cancel()
 	answer, err := a.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, body,
 		metav1.PatchOptions{DryRun: dryRun, FieldManager: a.opts.FieldManager}, "resize")
 	if apierrors.IsNotFound(err) && !strings.Contains(err.Error(), pod.Name) {

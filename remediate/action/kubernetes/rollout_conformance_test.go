@@ -39,9 +39,7 @@ func TestRolloutRestart(t *testing.T) {
 	s.refusal(err, "cannot be undone")
 
 	target = s.podOf("web")
-	for _, right := range []string{"patch deployments", "get deployments", "get replicasets", "get pods"} {
-		s.without(right, a.Name(), target, with)
-	}
+	s.missesEachRight(a.Name(), target, with)
 	step = s.planned(a, target, with)
 	s.merge("apps/v1/deployments", "web", `{"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"just now"}}}}}`)
 	_, err = a.Apply(t.Context(), target, step)
@@ -55,20 +53,11 @@ func TestRolloutRestart(t *testing.T) {
 func TestStatefulSet(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	n := int32(2)
-	_, err := s.admin.AppsV1().StatefulSets(s.namespace).Create(t.Context(), &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db"},
-		Spec: appsv1.StatefulSetSpec{Replicas: &n, ServiceName: "db", Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, Template: template("db", "app:1")}}, metav1.CreateOptions{})
-	s.must(err)
-	set := func() *appsv1.StatefulSet {
-		o, err := s.admin.AppsV1().StatefulSets(s.namespace).Get(t.Context(), "db", metav1.GetOptions{})
-		s.must(err)
-		return o
-	}
-	s.eventually("the pods of db are ready", func() bool { return set().Status.ReadyReplicas == 2 })
+	set := s.statefulSet("db", 2)
 	target := s.podOf("db")
 	uid := target.PodUID
 	a := s.acting(s.as(""), "kubernetes.rollout_restart")
-	_, err = a.Apply(t.Context(), target, s.planned(a, target, map[string]any{"timeout": "30s"}))
+	_, err := a.Apply(t.Context(), target, s.planned(a, target, map[string]any{"timeout": "30s"}))
 	s.must(err)
 	if s.podOf("db").PodUID == uid || set().Status.ReadyReplicas != 2 {
 		t.Error("Apply came back before the pods were replaced")
@@ -99,6 +88,21 @@ func TestStatefulSet(t *testing.T) {
 	s.service("db")
 	_, err = s.acting(s.as(""), "kubernetes.leave_service").Preview(t.Context(), target, nil)
 	s.refusal(err, "would not replace it")
+}
+
+// statefulSet creates one of n pods, waits until they are ready, and reads it.
+func (s *stage) statefulSet(name string, n int32) func() *appsv1.StatefulSet {
+	s.Helper()
+	_, err := s.admin.AppsV1().StatefulSets(s.namespace).Create(s.Context(), &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: appsv1.StatefulSetSpec{Replicas: &n, ServiceName: name, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}, Template: template(name, "app:1")}}, metav1.CreateOptions{})
+	s.must(err)
+	set := func() *appsv1.StatefulSet {
+		o, err := s.admin.AppsV1().StatefulSets(s.namespace).Get(s.Context(), name, metav1.GetOptions{})
+		s.must(err)
+		return o
+	}
+	s.eventually("the pods of "+name+" are ready", func() bool { return set().Status.ReadyReplicas == n })
+	return set
 }
 
 // uid of a pod, "" while there is none.
@@ -174,7 +178,7 @@ func TestResizeOfTheTemplate(t *testing.T) {
 			s.must(err)
 			s.is("result", undone.Result, "undone")
 			s.is("template after Undo", limit(), c.was)
-			s.without("patch deployments", a.Name(), s.podOf("web"), c.with)
+			s.misses("patch apps/deployments", a.Name(), s.podOf("web"), c.with)
 
 			target = s.podOf("web")
 			step = s.planned(a, target, c.with)

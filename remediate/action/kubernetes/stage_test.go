@@ -4,19 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"testing"
 
@@ -196,56 +193,6 @@ func (s *stage) eventually(what string, is func() bool) {
 	}
 }
 
-// granted are the rights of rbac-actions.yaml, but for one: "patch nodes".
-func (w *world) granted(t *testing.T, but string) []rbacv1.PolicyRule {
-	b, err := os.ReadFile("rbac-actions.yaml")
-	w.must(err)
-	var role rbacv1.ClusterRole
-	w.must(yaml.UnmarshalStrict(b, &role))
-	var out []rbacv1.PolicyRule
-	found := but == ""
-	for _, r := range role.Rules {
-		for _, resource := range r.Resources {
-			for _, verb := range r.Verbs {
-				if verb+" "+resource == but {
-					found = true
-					continue
-				}
-				out = append(out, rbacv1.PolicyRule{APIGroups: r.APIGroups, Resources: []string{resource}, Verbs: []string{verb}})
-			}
-		}
-	}
-	if !found {
-		t.Errorf("rbac-actions.yaml does not grant %q", but)
-	}
-	return out
-}
-
-// as are the clients' configuration of a user with the rights of
-// rbac-actions.yaml, but for one.
-func (w *world) as(but string) *rest.Config {
-	w.Helper()
-	name := fmt.Sprintf("%s-%x", w.namespace, but)
-	rbac := w.admin.RbacV1()
-	_, err := rbac.ClusterRoles().Create(w.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: w.granted(w.T, but)}, metav1.CreateOptions{})
-	if !apierrors.IsAlreadyExists(err) {
-		w.must(err)
-		_, err = rbac.ClusterRoleBindings().Create(w.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name},
-			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
-			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: name}}}, metav1.CreateOptions{})
-		w.must(err)
-		w.Cleanup(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			defer cancel()
-			_ = rbac.ClusterRoleBindings().Delete(ctx, name, metav1.DeleteOptions{})
-			_ = rbac.ClusterRoles().Delete(ctx, name, metav1.DeleteOptions{})
-		})
-	}
-	config := cluster(w.T)
-	config.Impersonate = rest.ImpersonationConfig{UserName: name}
-	return config
-}
-
 // acting is one action for the API server of config.
 func (w *world) acting(config *rest.Config, name string) action.Action {
 	w.Helper()
@@ -276,21 +223,6 @@ func (w *world) planned(a action.Action, t incident.Target, with map[string]any)
 	}
 	w.must(err)
 	return incident.Step{Action: a.Name(), With: with, Preview: &p}
-}
-
-// without checks that the preview of a user who lacks one right says so.
-func (w *world) without(right, name string, t incident.Target, with map[string]any) {
-	w.Helper()
-	verb, resource, _ := strings.Cut(right, " ")
-	want := fmt.Sprintf("cannot %s resource %q", verb, resource)
-	a := w.acting(w.as(right), name)
-	var err error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if _, err = a.Preview(w.Context(), t, with); err == nil || strings.Contains(err.Error(), want) {
-			break
-		}
-	}
-	w.refusal(err, want)
 }
 
 // intercepted is a config whose requests pass through f first.

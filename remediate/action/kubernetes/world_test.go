@@ -28,6 +28,7 @@ type world struct {
 	admin     client.Interface
 	namespace string
 	node      string
+	used      usage // by whom has exactly the rights of deploy/rbac
 }
 
 func newWorld(t *testing.T, cpus string) *world {
