@@ -85,7 +85,7 @@ func (c change) preconditions() map[string]string {
 	for _, e := range c.Edits {
 		out[e.String()+" uid"] = e.UID
 		for _, f := range e.Fields {
-			out[e.String()+" "+f.Path.String()] = short(f.Was)
+			out[e.String()+" "+f.Path.String()] = f.before()
 		}
 	}
 	return out

@@ -47,7 +47,15 @@ func (c *cluster) converge(ctx context.Context, e edit) (o *unstructured.Unstruc
 		case otherwise:
 			return nil, false, sent, fmt.Errorf("%s: %s: %w", e, what, errChanged)
 		}
-		answer, err := c.write(ctx, e, o)
+		whole, err := c.recall(ctx, e)
+		switch {
+		case errors.Is(err, errForgotten), apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			return nil, false, sent, err
+		case err != nil:
+			last = err
+			continue
+		}
+		answer, err := c.write(ctx, whole, o)
 		if err == nil {
 			return answer, false, true, nil
 		}
@@ -110,7 +118,11 @@ func (c *cluster) rehearse(ctx context.Context, e edit) error {
 		if err != nil {
 			return err
 		}
-		answer, err := c.write(ctx, e, o, metav1.DryRunAll)
+		whole, err := c.recall(ctx, e)
+		if err != nil {
+			return err
+		}
+		answer, err := c.write(ctx, whole, o, metav1.DryRunAll)
 		if apierrors.IsConflict(err) && try < attempts {
 			continue // a status was written meanwhile
 		}

@@ -26,11 +26,31 @@ type edit struct {
 }
 
 // field is one field of an object. A nil Was or To means that it is not there;
-// the same in both is a precondition and no change.
+// the same in both is a precondition and no change. With WasIn and ToIn the field
+// is a pod template: its values are not here but where the cluster keeps them.
 type field struct {
-	Path path `json:"path"`
-	Was  any  `json:"was"`
-	To   any  `json:"to"`
+	Path  path      `json:"path"`
+	Was   any       `json:"was"`
+	To    any       `json:"to"`
+	WasIn *revision `json:"wasIn,omitempty"`
+	ToIn  *revision `json:"toIn,omitempty"`
+}
+
+// holds compares a value with what the field was and shall be.
+func (f field) holds(now any) (was, to bool) {
+	if f.ToIn != nil {
+		d := digest(plain(now))
+		return d == f.WasIn.Digest, d == f.ToIn.Digest
+	}
+	return same(now, f.Was), same(now, f.To)
+}
+
+// before is what the field was, for people.
+func (f field) before() string {
+	if f.WasIn != nil {
+		return f.WasIn.String()
+	}
+	return short(f.Was)
 }
 
 // standing is how an object stands to an edit.
@@ -48,9 +68,9 @@ func (e edit) stands(o *unstructured.Unstructured) (s standing, what string) {
 	was, to := true, true
 	for _, f := range e.Fields {
 		now := f.Path.get(o.Object)
-		w, t := same(now, f.Was), same(now, f.To)
+		w, t := f.holds(now)
 		if !w && !t {
-			return otherwise, fmt.Sprintf("%s is %s and was %s", f.Path, short(now), short(f.Was))
+			return otherwise, fmt.Sprintf("%s is %s and was %s", f.Path, short(now), f.before())
 		}
 		was, to = was && w, to && t
 	}
@@ -101,7 +121,7 @@ func (e edit) patch(o *unstructured.Unstructured) ([]byte, error) {
 func (e edit) back() edit {
 	fields := make([]field, len(e.Fields))
 	for i, f := range e.Fields {
-		fields[i] = field{f.Path, f.To, f.Was}
+		fields[i] = field{f.Path, f.To, f.Was, f.ToIn, f.WasIn}
 	}
 	e.Fields = fields
 	return e
@@ -115,6 +135,11 @@ func (e edit) resource() schema.GroupVersionResource { return parseAPI(e.API) }
 func (e edit) validate() error {
 	if e.Kind == "" || e.Name == "" || e.UID == "" || len(e.Fields) == 0 || e.resource().Resource == "" {
 		return errors.New("it names no object, uid or field")
+	}
+	for _, f := range e.Fields {
+		if (f.WasIn == nil) != (f.ToIn == nil) {
+			return fmt.Errorf("field %s has one revision, not two", f.Path)
+		}
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 	statefulSets = "apps/v1/statefulsets"
 	daemonSets   = "apps/v1/daemonsets"
 	replicaSets  = "apps/v1/replicasets"
+	revisions    = "apps/v1/controllerrevisions"
 	hpas         = "autoscaling/v2/horizontalpodautoscalers"
 	cronJobs     = "batch/v1/cronjobs"
 	httpRoutes   = "gateway.networking.k8s.io/v1/httproutes"

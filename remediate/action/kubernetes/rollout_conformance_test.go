@@ -10,6 +10,10 @@ import (
 	autoscaling "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kmend/kmend/incident"
 )
 
 func (s *stage) image(deployment string) string {
@@ -103,6 +107,111 @@ func (s *stage) statefulSet(name string, n int32) func() *appsv1.StatefulSet {
 	}
 	s.eventually("the pods of "+name+" are ready", func() bool { return set().Status.ReadyReplicas == n })
 	return set
+}
+
+// A template may have passwords in its environment: neither the plan nor what
+// was done has it, and the cluster's own record of it is what is written. When
+// that is gone, nothing is.
+func TestRolloutUndo(t *testing.T) {
+	const name = "kubernetes.rollout_undo"
+	for _, c := range []struct {
+		kind, api, records string
+		create             func(s *stage)
+	}{
+		{"Deployment", "apps/v1/deployments", "apps/v1/replicasets", func(s *stage) { s.deployment("web", "app:1", 1) }},
+		{"StatefulSet", "apps/v1/statefulsets", "apps/v1/controllerrevisions", func(s *stage) { s.statefulSet("web", 1) }},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			c.create(s)
+			env := func() string {
+				boxes, _, err := unstructured.NestedSlice(s.get(c.api, "web").Object, "spec", "template", "spec", "containers")
+				s.must(err)
+				m, _ := boxes[0].(map[string]any)
+				return fmt.Sprint(m["image"], m["env"])
+			}
+			old := env()
+			b := box("app:2")
+			b.Env = []corev1.EnvVar{{Name: "PASSWORD", Value: "hunter2"}}
+			text, err := json.Marshal([]corev1.Container{b})
+			s.must(err)
+			s.merge(c.api, "web", `{"spec":{"template":{"spec":{"containers":`+string(text)+`}}}}`)
+			now := env()
+			with := map[string]any{"kind": c.kind, "name": "web", "timeout": "30s"}
+			target := incident.Target{Namespace: s.namespace}
+			a := s.acting(s.as(""), name)
+			s.eventually("the controller has recorded the template", func() bool { _, err := a.Preview(t.Context(), target, with); return err == nil })
+			step := s.planned(a, target, with)
+			if !strings.Contains(step.Preview.Summary, "from revision 2 to 1 (registry.test/app:1)") {
+				t.Errorf("the plan is %q", step.Preview.Summary)
+			}
+			done, err := a.Apply(t.Context(), target, step)
+			s.must(err)
+			s.is("template", env(), old)
+			stored, err := json.Marshal([]any{step, done})
+			s.must(err)
+			if strings.Contains(string(stored), "hunter2") || strings.Contains(string(stored), `"containers"`) {
+				t.Errorf("the template is stored: %s", stored)
+			}
+			undone, err := a.Undo(t.Context(), target, step, done)
+			s.must(err)
+			s.is("result", undone.Result, "undone")
+			s.is("template after Undo", env(), now)
+			s.missesEachRight(name, target, with)
+
+			step = s.planned(a, target, with)
+			s.forget(c.records, "app:1", "")
+			x, err := a.Apply(t.Context(), target, step)
+			s.refusal(err, "the template of that revision is gone")
+			s.is("result", x.Result, "")
+			s.is("template", env(), now)
+			_, err = a.Preview(t.Context(), target, with)
+			s.refusal(err, "has no revision before")
+
+			s.merge(c.api, "web", `{"spec":{"template":{"metadata":{"labels":{"third":"yes"}}}}}`)
+			s.eventually("there is a third revision", func() bool { _, err := a.Preview(t.Context(), target, with); return err == nil })
+			step = s.planned(a, target, with)
+			done, err = a.Apply(t.Context(), target, step)
+			s.must(err)
+			s.forget(c.records, `"third":"yes"`, `"third":"no"`)
+			_, err = a.Undo(t.Context(), target, step, done)
+			s.refusal(err, "the template of that revision is gone")
+			s.is("template", env(), now)
+		})
+	}
+}
+
+// forget deletes the record of the template with this text; another, with the
+// text instead, gets its name.
+func (s *stage) forget(api, text, instead string) {
+	s.Helper()
+	parts := strings.Split(api, "/")
+	records := s.dyn.Resource(schema.GroupVersionResource{Group: parts[0], Version: parts[1], Resource: parts[2]}).Namespace(s.namespace)
+	l, err := records.List(s.Context(), metav1.ListOptions{})
+	s.must(err)
+	n := 0
+	for _, o := range l.Items {
+		b, err := json.Marshal([]any{o.Object["spec"], o.Object["data"]})
+		s.must(err)
+		if strings.Contains(string(b), text) {
+			n++
+			s.must(records.Delete(s.Context(), o.GetName(), metav1.DeleteOptions{}))
+			if instead == "" {
+				continue
+			}
+			o.SetUID("")
+			o.SetResourceVersion("")
+			b, err := o.MarshalJSON()
+			s.must(err)
+			s.must(o.UnmarshalJSON([]byte(strings.ReplaceAll(string(b), text, instead))))
+			_, err = records.Create(s.Context(), &o, metav1.CreateOptions{})
+			s.must(err)
+		}
+	}
+	if n != 1 {
+		s.Errorf("%d records have %s, want 1", n, text)
+	}
 }
 
 // uid of a pod, "" while there is none.
