@@ -154,10 +154,15 @@ func (c *cluster) evict(ctx context.Context, namespace, name, uid string, dryRun
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Request)
 	defer cancel()
 	id := types.UID(uid)
-	return c.client.PolicyV1().Evictions(namespace).Evict(ctx, &policyv1.Eviction{
+	err := c.client.PolicyV1().Evictions(namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: namespace, Name: name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &id}, DryRun: dryRun},
 	})
+	// The message says only that there is a budget; which one, and its numbers, is a cause.
+	if why, ok := apierrors.StatusCause(err, policyv1.DisruptionBudgetCause); ok {
+		err = fmt.Errorf("%w %s", err, why.Message)
+	}
+	return err
 }
 
 // podState is how far the end of a pod is.
