@@ -173,13 +173,21 @@ func TestDrainThatIsBlocked(t *testing.T) {
 func TestDrainLooksAgain(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.deployment("web", "app:1", 1)
+	s.deployment("web", "app:1", 3)
 	target := s.podOf("web")
 	armed, late := false, false
+	var order []string // of what Apply asked for
 	config := intercepted(cluster(t), func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
-		if strings.HasSuffix(r.URL.Path, "/eviction") && armed && !late {
-			late = true
-			s.bound("late")
+		switch {
+		case !armed:
+		case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Query().Get("fieldSelector"), "spec.nodeName="):
+			order = append(order, "list")
+		case strings.HasSuffix(r.URL.Path, "/eviction"):
+			order = append(order, "evict "+strings.Split(r.URL.Path, "/")[6])
+			if !late {
+				late = true
+				s.bound("late")
+			}
 		}
 		return next.RoundTrip(r)
 	})
@@ -192,6 +200,16 @@ func TestDrainLooksAgain(t *testing.T) {
 	if s.exists("late") || !late {
 		t.Errorf("the pod that came late was not evicted (it came: %v)", late)
 	}
+	evicted := map[string]bool{}
+	for i, what := range order {
+		if strings.HasPrefix(what, "evict") {
+			evicted[what] = true
+			if i == 0 || order[i-1] != "list" {
+				t.Errorf("before %q the pods were not listed: %v", what, order)
+			}
+		}
+	}
+	s.is("pods that were evicted", fmt.Sprint(len(evicted)), "4")
 	_, err = a.Undo(t.Context(), target, step, done)
 	s.must(err)
 	s.is("cordoned after Undo", s.unschedulable(), "true")
