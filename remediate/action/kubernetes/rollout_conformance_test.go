@@ -53,6 +53,20 @@ func TestRolloutRestart(t *testing.T) {
 	s.refusal(err, "paused")
 }
 
+// No controller of DaemonSets runs here; test/cluster rolls one out. The plan needs none.
+func TestPlanForADaemonSet(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	_, err := s.admin.AppsV1().DaemonSets(s.namespace).Create(t.Context(), &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Name: "log"},
+		Spec: appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "log"}}, Template: template("log", "app:1")}}, metav1.CreateOptions{})
+	s.must(err)
+	const name = "kubernetes.rollout_restart"
+	target, with := incident.Target{Namespace: s.namespace}, map[string]any{"kind": "DaemonSet", "name": "log"}
+	step := s.planned(s.acting(s.as(""), name), target, with)
+	s.is("summary", step.Preview.Summary, "restart all pods of DaemonSet "+s.namespace+"/log by its rollout strategy")
+	s.missesEachRight(name, target, with)
+}
+
 // A StatefulSet, whose pods are replaced one after the other.
 func TestStatefulSet(t *testing.T) {
 	t.Parallel()
