@@ -67,12 +67,13 @@ const (
 	Superseded          Outcome = "superseded"   // the alert resolved before kmend acted
 	Failed              Outcome = "failed"       // a step failed, or it did not help and could not be undone
 	Undone              Outcome = "undone"       // it did not help and was undone
+	Applied             Outcome = "applied"      // a person allowed it, and its effect is not measured
 	Interrupted         Outcome = "interrupted"  // kmend was down past a deadline; nothing was replayed
 )
 
 // Outcomes lists every outcome.
 func Outcomes() []Outcome {
-	return []Outcome{Fixed, DryRun, OutcomeClean, OutcomeInconclusive, NoTarget, NoRunbook, Reported, Denied, Expired, Superseded, Failed, Undone, Interrupted}
+	return []Outcome{Fixed, DryRun, OutcomeClean, OutcomeInconclusive, NoTarget, NoRunbook, Reported, Denied, Expired, Superseded, Failed, Undone, Applied, Interrupted}
 }
 
 // Phase is the closed phase an outcome belongs to: resolved when the alert's

@@ -44,6 +44,18 @@ func (p Plan) Irreversible() bool {
 	return false
 }
 
+// NeedsPerson says why a person has to approve the plan whatever the policies say,
+// "" where they decide: nobody else would notice that it was wrong.
+func (p Plan) NeedsPerson() string {
+	switch {
+	case p.Irreversible():
+		return "a step of the plan cannot be undone"
+	case p.Verify.Unmeasured != "":
+		return "the effect of the plan is not measured"
+	}
+	return ""
+}
+
 // ReportOnly reports whether the plan changes nothing and tells a person what to do.
 func (p Plan) ReportOnly() bool { return len(p.Steps) == 0 && p.Report != "" }
 
@@ -86,6 +98,9 @@ type Preview struct {
 
 // Verify says how success is measured: the cause's share must fall.
 type Verify struct {
+	// Unmeasured says why it is not, and then the rest is zero: such a plan ends as applied.
+	Unmeasured string `json:"unmeasured,omitempty"`
+
 	Settle  Duration `json:"settle"`  // wait after the last step
 	Window  Duration `json:"window"`  // measure this long
 	Improve float64  `json:"improve"` // the share must fall by at least this fraction of itself, 0..1

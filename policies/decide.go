@@ -66,8 +66,8 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 			d.Effect, d.Reason = incident.RequireApproval, why+"; otherwise: "+d.Reason
 		}
 	}
-	if plan.Irreversible() {
-		ask("a step of the plan cannot be undone")
+	if why := plan.NeedsPerson(); why != "" {
+		ask(why)
 	}
 	if inc.Diagnosis.Window.Recorded {
 		ask("the fault is over: only the recorder saw it")

@@ -130,10 +130,13 @@ func TestDecideIsConservative(t *testing.T) {
 		}
 		inc, plan := confirmed()
 		plan.Steps[0].Irreversible = rapid.Bool().Draw(rt, "irreversible")
+		if rapid.Bool().Draw(rt, "unmeasured") {
+			plan.Verify = incident.Verify{Unmeasured: "the pod is gone"}
+		}
 		want := incident.Deny
 		switch {
 		case denied:
-		case asked || allowed && plan.Irreversible():
+		case asked || allowed && (plan.Irreversible() || plan.Verify.Unmeasured != ""):
 			want = incident.RequireApproval
 		case allowed:
 			want = incident.Allow

@@ -35,6 +35,7 @@ var ended = map[incident.Outcome]string{
 	incident.Superseded:          "The alert resolved before kmend acted. Nothing was changed.",
 	incident.Failed:              "A step failed, or it did not help and could not be undone. A person has to look.",
 	incident.Undone:              "It did not help and was undone. A person has to look.",
+	incident.Applied:             "kmend acted as a person allowed. Whether it helped is not measured: a person has to look.",
 	incident.Interrupted:         "kmend was down past a deadline; nothing was replayed. A person has to look.",
 }
 
@@ -138,6 +139,8 @@ func (p *page) plan(inc incident.Incident) {
 	switch {
 	case inc.Plan.Irreversible():
 		head = append(head, in(red, ", cannot be undone"))
+	case inc.Plan.Verify.Unmeasured != "":
+		head = append(head, dim(", its effect is not measured"))
 	case inc.Plan.Undo == incident.UndoAutomatic:
 		head = append(head, dim(", undone if it does not help"))
 	default:

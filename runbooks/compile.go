@@ -80,6 +80,13 @@ func verify(b *book) (errs document.Errors) {
 	if b.Verify.Improve != nil {
 		b.verify.Improve = *b.Verify.Improve
 	}
+	if why := b.Verify.Unmeasured; why != "" {
+		if b.Verify != (Verify{Unmeasured: why}) {
+			node, _ := b.doc.Root.At("verify", "unmeasured")
+			errs = append(errs, node.Errorf("verify.unmeasured stands beside settle, window or improve; want it alone, or them: where nothing is measured they say nothing"))
+		}
+		b.verify = incident.Verify{Unmeasured: why}
+	}
 	return errs
 }
 

@@ -54,6 +54,8 @@ type Step struct {
 
 // Verify says how success is measured. A field that is left out has the default.
 type Verify struct {
+	Unmeasured string `json:"unmeasured,omitempty" jsonschema:"minLength=1,maxLength=300" jsonschema_description:"In place of the others: why the effect cannot be measured. Such a plan always needs an approval and ends as applied."`
+
 	Settle  *incident.Duration `json:"settle,omitempty" jsonschema_description:"Wait after the last step: 0s to 10m. Default 1s."`
 	Window  *incident.Duration `json:"window,omitempty" jsonschema_description:"Measure for this long: 1s to 60s. Default 3s."`
 	Improve *float64           `json:"improve,omitempty" jsonschema:"exclusiveMinimum=0,maximum=1" jsonschema_description:"The cause's share must fall by at least this fraction of itself. Default 0.5."`

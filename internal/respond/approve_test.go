@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,17 +195,47 @@ func TestIrreversibleAsksAPerson(t *testing.T) {
 		p.Steps[1].Irreversible = true
 		return p, true, "", nil
 	}}
+	asksAPerson(t, d, "a step of the plan cannot be undone; it is a test")
+}
+
+// What is not measured is allowed by a person alone, and ends as what it is.
+func TestUnmeasuredAsksAPerson(t *testing.T) {
+	t.Parallel()
+	d := &stages{plan: func(inc incident.Incident) (incident.Plan, bool, string, error) {
+		p := twoSteps(inc)
+		p.Verify = incident.Verify{Unmeasured: "the pod is gone"}
+		return p, true, "", nil
+	}}
+	b, inc := asksAPerson(t, d, "the effect of the plan is not measured; it is a test")
+	if err := b.Approve(t.Context(), incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}); err != nil {
+		t.Fatal(err)
+	}
+	inc = b.reported()
+	checkTimeline(t, inc)
+	if inc.Outcome != incident.Applied || inc.Phase != incident.Escalated || inc.Reason != "2 of 2 steps applied; the effect is not measured: the pod is gone" {
+		t.Errorf("%s %s: %s", inc.Phase, inc.Outcome, inc.Reason)
+	}
+	if asked := d.notes(); slices.Contains(asked, "verify") || len(inc.Executions) != 2 {
+		t.Errorf("%d executions, asked %q", len(inc.Executions), asked)
+	}
+}
+
+// asksAPerson has the guards allow the plan of d, which waits for a person all the
+// same and says why.
+func asksAPerson(t *testing.T, d *stages, why string) (bench, incident.Incident) {
+	t.Helper()
 	b := start(t, d)
 	b.ingest(firing("/a"))
 	inc := b.awaiting()
-	if got := inc.Decisions[0]; got.Effect != incident.RequireApproval {
-		t.Errorf("decision %+v", got)
+	if got := inc.Decisions[0]; got.Effect != incident.RequireApproval || got.Reason != why {
+		t.Errorf("decision %+v, want the reason %q", got, why)
 	}
 	for _, n := range d.notes() {
 		if strings.HasPrefix(n, "apply") {
 			t.Errorf("%s without an approval", n)
 		}
 	}
+	return b, inc
 }
 
 // The flow has seen that the time is over, and before it writes that down the

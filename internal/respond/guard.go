@@ -28,8 +28,8 @@ func (r *Responder) guard(ctx context.Context, p store.Progress) (End, error) {
 	return End{}, nil
 }
 
-// decide is the guards' answer, made safe: no answer is a denial, and what
-// cannot be undone needs a person.
+// decide is the guards' answer, made safe: no answer is a denial, and a
+// plan may need a person whatever they say.
 func (r *Responder) decide(ctx context.Context, inc incident.Incident, plan incident.Plan) (d incident.Decision) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -38,8 +38,8 @@ func (r *Responder) decide(ctx context.Context, inc incident.Incident, plan inci
 	}()
 	d = r.Guard.Decide(ctx, inc, plan)
 	switch {
-	case d.Effect == incident.Allow && plan.Irreversible():
-		d.Effect, d.Reason = incident.RequireApproval, "the plan cannot be undone; "+or(d.Reason, "allowed")
+	case d.Effect == incident.Allow && plan.NeedsPerson() != "":
+		d.Effect, d.Reason = incident.RequireApproval, plan.NeedsPerson()+"; "+or(d.Reason, "allowed")
 	case d.Effect != incident.Allow && d.Effect != incident.RequireApproval && d.Effect != incident.Deny:
 		d.Reason = fmt.Sprintf("the guard answered %q, which is no answer", d.Effect)
 		d.Effect = incident.Deny

@@ -16,6 +16,9 @@ const verifyTries = 3
 
 // verify measures again with the same probe. What is not better is undone.
 func (r *Responder) verify(ctx context.Context, p store.Progress) (End, error) {
+	if why := p.Plan.Verify.Unmeasured; why != "" {
+		return end(incident.Applied, "%d of %d steps applied; the effect is not measured: %s", len(p.Applied), len(p.Plan.Steps), why), nil
+	}
 	err := r.record(ctx, p.ID, "verifying", store.Change{To: incident.Verifying, Event: incident.Event{
 		Kind: "verifying", Message: fmt.Sprintf("measuring %s again for %s", p.Target, r.verifyWindow(p))}})
 	if err != nil {

@@ -127,6 +127,8 @@ func planHead(p incident.Plan) string {
 		return "*To do*, by " + code(p.Runbook)
 	case p.Irreversible():
 		return head + ", *cannot be undone*"
+	case p.Verify.Unmeasured != "":
+		return head + ", *its effect is not measured*"
 	case p.Undo == incident.UndoAutomatic:
 		return head + ", undone if it does not help"
 	}

@@ -21,6 +21,7 @@ var headlines = map[incident.Outcome]string{
 	incident.Superseded:          "Superseded",
 	incident.Failed:              "Failed",
 	incident.Undone:              "Undone",
+	incident.Applied:             "Applied",
 	incident.Interrupted:         "Interrupted",
 }
 
@@ -38,6 +39,7 @@ var endings = map[incident.Outcome]string{
 	incident.Superseded:          "Not executed: the alert resolved before kmend acted.",
 	incident.Failed:              "A step failed, or it did not help and could not be undone: a person has to look.",
 	incident.Undone:              "It did not help and was undone: a person has to look.",
+	incident.Applied:             "kmend acted; whether it helped is not measured: a person has to look.",
 	incident.Interrupted:         "kmend was down past a deadline and repeated nothing: a person has to look.",
 }
 

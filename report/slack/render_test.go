@@ -92,6 +92,7 @@ func TestRenderOutcomes(t *testing.T) {
 		incident.Superseded:          {"Superseded: pod", "Not executed: the alert resolved before kmend acted."},
 		incident.Failed:              {"Failed: pod", "a person has to look"},
 		incident.Undone:              {"Undone: pod", "was undone"},
+		incident.Applied:             {"Applied: pod", "its effect is not measured", "kmend acted; whether it helped is not measured"},
 		incident.Interrupted:         {"Interrupted: pod", "repeated nothing"},
 	} {
 		inc := waitingIncident()
@@ -102,6 +103,10 @@ func TestRenderOutcomes(t *testing.T) {
 			inc.Executions = []incident.Execution{{Before: "0.3 CPU", After: "0.6 CPU", Result: "applied"}}
 		case incident.Reported:
 			inc.Plan, inc.Decisions = &incident.Plan{Runbook: "report-disk", Report: "look at the disk"}, nil
+		case incident.Applied:
+			plan := *inc.Plan
+			plan.Verify = incident.Verify{Unmeasured: "the pod is gone"}
+			inc.Plan = &plan
 		case incident.Denied:
 			inc.Approvals = []incident.Approval{{By: "bob", At: noon}}
 		case incident.OutcomeClean, incident.NoTarget:
