@@ -10,10 +10,24 @@ import (
 // -update rewrites the wanted outputs: look at the difference before you commit it.
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// limitParams is what both shipped actions take, as an action would declare it.
+// limitParams is what the actions on limits take, as an action would declare it.
 type limitParams struct {
 	Factor float64 `json:"factor,omitempty" jsonschema:"exclusiveMinimum=1,maximum=10"`
 	Max    float64 `json:"max" jsonschema:"exclusiveMinimum=0"`
+}
+
+// memoryParams are those of a limit that is a text, such as 8Gi.
+type memoryParams struct {
+	Property string  `json:"property,omitempty" jsonschema:"enum=MemoryHigh,enum=MemoryMax"`
+	Factor   float64 `json:"factor,omitempty" jsonschema:"exclusiveMinimum=1,maximum=10"`
+	Max      string  `json:"max" jsonschema:"minLength=1"`
+}
+
+// scaleParams are those of a number of replicas.
+type scaleParams struct {
+	By     int     `json:"by,omitempty" jsonschema:"minimum=1"`
+	Factor float64 `json:"factor,omitempty" jsonschema:"exclusiveMinimum=1,maximum=10"`
+	Max    int     `json:"max" jsonschema:"minimum=1"`
 }
 
 // restartParams has one field of each other kind.
@@ -29,6 +43,13 @@ func specs() []ActionSpec {
 	return []ActionSpec{
 		{Name: "kubernetes.resize_cpu", Params: &limitParams{}},
 		{Name: "cgroup.set_cpu_quota", Params: &limitParams{}},
+		{Name: "kubernetes.resize_memory", Params: &memoryParams{}},
+		{Name: "systemd.set_property", Params: &memoryParams{}},
+		{Name: "kubernetes.scale", Params: &scaleParams{}},
+		{Name: "kubernetes.raise_hpa_max", Params: &scaleParams{}},
+		{Name: "kubernetes.cordon_node", Params: &struct{}{}},
+		{Name: "kubernetes.evict_pod", Params: &struct{}{}, Irreversible: true},
+		{Name: "kubernetes.leave_service", Params: &struct{}{}},
 		{Name: "test.restart", Params: &restartParams{}, Irreversible: true},
 	}
 }

@@ -218,7 +218,7 @@ func TestSimulateErrorsSayWhere(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"report-cpu-bussy --incident " + podIncident:        `no runbook "report-cpu-bussy" is loaded; there are: raise-cpu-limit-cgroup`,
+		"report-cpu-bussy --incident " + podIncident:        `no runbook "report-cpu-bussy" is loaded; there are: leave-service-on-loss, leave-stolen-node`,
 		"./none.yaml --incident " + podIncident:             "reading ./none.yaml: no such file",
 		"report-cpu-busy --incident none.json":              "reading none.json: no such file",
 		"report-cpu-busy --incident /dev":                   "reading /dev: not a regular file",
