@@ -49,6 +49,13 @@ func (r *Responder) answerable(ctx context.Context, a incident.Approval) (person
 	if err := r.entitled(ctx, who, a); err != nil {
 		return 0, err
 	}
+	// Whoever gets the click writes this down, whichever replica has the incident; not
+	// for those who may not answer, or anybody could fill the timeline.
+	e := decided(fmt.Sprintf("asked again at the answer of %s: ", a.By), now)
+	if err := r.Store.Note(ctx, a.Incident, askedAgain(e), e); err != nil {
+		return 0, err
+	}
+	r.changed(a.Incident, false)
 	persons = max(who.Needed(), first.Approval.Needed())
 	if !a.Approve {
 		return persons, nil // whoever may say yes may say no, whatever has changed
@@ -119,8 +126,13 @@ func (r *Responder) approve(ctx context.Context, p store.Progress) (End, error) 
 // approved plan goes on only if its cause is still confirmed on its target.
 func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) {
 	_, begun := p.Keys["diagnosed/approved"]
-	if p.Phase != incident.AwaitingApproval || !begun && !r.outOfDate(ctx, p) {
+	if p.Phase != incident.AwaitingApproval {
 		return End{}, nil
+	}
+	if !begun {
+		if old, err := r.outOfDate(ctx, p); err != nil || !old {
+			return End{}, err
+		}
 	}
 	e, err := r.measureAgain(ctx, p, "approved")
 	if err != nil || e.over() {
@@ -137,11 +149,16 @@ func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) 
 
 // outOfDate reports whether p's measurement is too old to act on, for kmend or,
 // if nothing else speaks against the plan, for the guards.
-func (r *Responder) outOfDate(ctx context.Context, p store.Progress) bool {
+func (r *Responder) outOfDate(ctx context.Context, p store.Progress) (bool, error) {
 	if time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge {
-		return true
+		return true, nil
 	}
-	return r.decide(ctx, p.Incident, *p.Plan).Effect == incident.Deny && r.decide(ctx, remeasured(p.Incident), *p.Plan).Effect != incident.Deny
+	now := r.decide(ctx, p.Incident, *p.Plan)
+	if now.Effect != incident.Deny || r.decide(ctx, remeasured(p.Incident), *p.Plan).Effect == incident.Deny {
+		return false, nil
+	}
+	e := decided("asked again after the approval: ", now)
+	return true, r.record(ctx, p.ID, askedAgain(e), store.Change{Event: e})
 }
 
 // giveUp ends the wait unless an answer was committed in this very moment.

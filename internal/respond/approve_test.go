@@ -185,6 +185,9 @@ func TestGuardThatWantsYoungerEvidence(t *testing.T) {
 	if inc = b.reported(); inc.Outcome != incident.Fixed {
 		t.Errorf("outcome %s (%s)", inc.Outcome, inc.Reason)
 	}
+	if got := decisions(inc); !slices.Contains(got, "asked again after the approval: deny: too old") {
+		t.Errorf("why it was measured again is not on the timeline: %q", got)
+	}
 }
 
 // What cannot be undone needs a person even where the guards allow it.

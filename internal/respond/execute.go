@@ -117,11 +117,15 @@ func (r *Responder) admitAlone(ctx context.Context, p store.Progress, i int, aga
 		return "", "", "", err
 	}
 	defer release() // whatever happens in between: nobody could act any more
-	outcome, why, room = r.stillAllowed(ctx, p)
-	if outcome == "" && (room == "" || i > 0 || again) {
-		return "", "", "", r.intend(ctx, p, i)
+	outcome, why, d := r.stillAllowed(ctx, p)
+	if outcome != "" || d.Wait != "" && i == 0 && !again {
+		return outcome, why, d.Wait, nil
 	}
-	return outcome, why, room, nil
+	e := decided(fmt.Sprintf("asked again before step %d of %d: ", i+1, len(p.Plan.Steps)), d)
+	if err := r.record(ctx, p.ID, askedAgain(e), store.Change{Event: e}); err != nil {
+		return "", "", "", err
+	}
+	return "", "", "", r.intend(ctx, p, i)
 }
 
 // intend writes down what is about to be done. For the first step this is the

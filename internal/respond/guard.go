@@ -2,6 +2,7 @@ package respond
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -14,8 +15,7 @@ func (r *Responder) guard(ctx context.Context, p store.Progress) (End, error) {
 	d, asked := firstDecision(p)
 	if !asked {
 		d = r.decide(ctx, p.Incident, *p.Plan)
-		if err := r.record(ctx, p.ID, "decided", store.Change{Decision: &d, Event: incident.Event{
-			Kind: "decided", Message: describe(d) + others(d), Fields: map[string]string{"policy": d.Policy, "rule": d.Rule}}}); err != nil {
+		if err := r.record(ctx, p.ID, "decided", store.Change{Decision: &d, Event: decided("", d)}); err != nil {
 			return End{}, err
 		}
 	}
@@ -82,26 +82,38 @@ func others(d incident.Decision) (text string) {
 	return text
 }
 
+// decided is the timeline's line for an answer of the guards. when says on which
+// occasion they were asked again, "" for the first time.
+func decided(when string, d incident.Decision) incident.Event {
+	return incident.Event{Kind: "decided", Message: when + describe(d) + others(d), Fields: map[string]string{"policy": d.Policy, "rule": d.Rule}}
+}
+
+// askedAgain is the key of such a line: the same answer on the same occasion, after
+// a crash or at a second click, is one line.
+func askedAgain(e incident.Event) string {
+	return fmt.Sprintf("decided/%x", sha256.Sum256([]byte(e.Message)))
+}
+
 // stillAllowed asks everything again immediately before a step: the finding, its
-// age, the guards, the approval. The outcome is "" for yes; room is then what there
-// is no room for yet.
-func (r *Responder) stillAllowed(ctx context.Context, p store.Progress) (outcome incident.Outcome, why, room string) {
+// age, the guards, the approval. The outcome is "" for yes; d is then what the guards
+// said, and d.Wait what there is no room for yet.
+func (r *Responder) stillAllowed(ctx context.Context, p store.Progress) (outcome incident.Outcome, why string, d incident.Decision) {
 	if err := grounded(p.Incident, *p.Plan); err != nil {
-		return incident.Denied, err.Error(), ""
+		return incident.Denied, err.Error(), d
 	}
 	if age := time.Since(measuredAt(*p.Diagnosis)); age > r.MaxEvidenceAge {
-		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), r.MaxEvidenceAge), ""
+		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), r.MaxEvidenceAge), d
 	}
-	d := r.decide(ctx, p.Incident, *p.Plan)
+	d = r.decide(ctx, p.Incident, *p.Plan)
 	switch {
 	case d.Effect == incident.Deny:
-		return incident.Denied, "asked again before acting: " + describe(d), ""
+		return incident.Denied, "asked again before acting: " + describe(d), d
 	case d.DryRun:
-		return incident.Denied, "asked again before acting: dry run was switched on: " + describe(d), ""
+		return incident.Denied, "asked again before acting: dry run was switched on: " + describe(d), d
 	case d.Effect == incident.RequireApproval && !approved(p, d):
-		return incident.Denied, "asked again before acting: nobody approved this plan: " + describe(d), ""
+		return incident.Denied, "asked again before acting: nobody approved this plan: " + describe(d), d
 	}
-	return "", "", d.Wait
+	return "", "", d
 }
 
 // approved reports whether as many persons as d wants approved the very plan that

@@ -27,6 +27,15 @@ func testOwner(t *testing.T, empty opener) {
 	if _, err := s.Claim(t.Context(), id, []string{"x"}); !errors.Is(err, ErrLost) {
 		t.Errorf("Claim for what nobody owns: %v", err)
 	}
+	lines := len(get(t, s, id).Timeline)
+	for range 2 {
+		if err := s.Note(t.Context(), id, "click", incident.Event{Kind: "decided", Message: "somebody clicks"}); err != nil {
+			t.Errorf("Note about what nobody owns: %v", err)
+		}
+	}
+	if p := get(t, s, id); len(p.Timeline) != lines+1 || p.Timeline[lines].Phase != incident.Received {
+		t.Errorf("after two notes under one key: %v", p.Timeline)
+	}
 	for range 2 {
 		if owned, err := s.Own(t.Context(), id); !owned || err != nil {
 			t.Fatalf("Own = %v, %v", owned, err)

@@ -122,6 +122,25 @@ func (s *Store) Append(ctx context.Context, id, key string, e incident.Event) er
 	return err
 }
 
+// Note is Append for a line that is not the flow's: any replica may write it, whoever
+// owns the incident.
+func (s *Store) Note(ctx context.Context, id, key string, e incident.Event) error {
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	err := s.write.do(ctx, func(ctx context.Context, conn *sql.Conn) error {
+		there, err := hasKey(ctx, conn, id, key)
+		if err != nil || there {
+			return err
+		}
+		return apply(ctx, conn, id, key, prepared{Change: Change{Event: e}})
+	})
+	if err != nil {
+		return fmt.Errorf("noting %s of incident %s: %w", key, id, err)
+	}
+	return nil
+}
+
 func hasKey(ctx context.Context, c *sql.Conn, id, key string) (bool, error) {
 	var n int
 	err := c.QueryRowContext(ctx, `SELECT count(*) FROM timeline WHERE incident = ? AND key = ?`, id, key).Scan(&n)
