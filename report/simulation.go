@@ -25,9 +25,11 @@ type Simulation struct {
 	Plan  *incident.Plan `json:"plan,omitempty"`
 	// Refused are the dry runs that gave an error in place of a preview.
 	Refused []Refusal `json:"refused,omitempty"`
-	// Decision is the guards' answer, with that of each policy. It does not know what
-	// kmend did before: limits of rate count from zero.
+	// Decision is the guards' answer, with that of each policy.
 	Decision *incident.Decision `json:"decision,omitempty"`
+	// FromZero: no server was asked, so what kmend did before and a pause of it are not
+	// known: rates, cooldown and plans at once count from zero.
+	FromZero bool `json:"fromZero,omitempty"`
 	// Silent are the policies of which no rule matches and no guard answers.
 	Silent []string `json:"silent,omitempty"`
 	// Phase and Outcome are how far the incident would come: awaiting_approval,
@@ -123,7 +125,11 @@ func (p *page) simulated(s Simulation) {
 			}
 			p.field(label, 0, plain(name+": "), dim("no rule matches"))
 		}
-		p.field("Judged", 2, dim("as at "+stamp(s.At)+", as if kmend had not acted before"))
+		from := "by what the server did until then, and whether it is paused now"
+		if s.FromZero {
+			from = "rates, cooldown and plans at once counted from zero, and no pause: a file knows neither"
+		}
+		p.field("Judged", 2, dim("as at "+stamp(s.At)+", "+from))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/app"
 	"github.com/kmend/kmend/internal/build"
+	"github.com/kmend/kmend/internal/store"
 	"github.com/kmend/kmend/report"
 )
 
@@ -62,7 +63,11 @@ func (c *simulateCmd) Run(ctx context.Context, out *output) error {
 		at = d.Window.End()
 	}
 	o := app.Options{Version: build.Of(version).Version, Logger: slog.New(slog.DiscardHandler)}
-	s, err := app.Simulate(ctx, config, o, c.Runbook, inc, at)
+	var past app.Past
+	if !c.inFile() {
+		past = server{c.remote}
+	}
+	s, err := app.Simulate(ctx, config, o, c.Runbook, inc, at, past)
 	if err != nil {
 		return err
 	}
@@ -78,4 +83,21 @@ func (c *simulateCmd) incident(ctx context.Context) (inc incident.Incident, err 
 	}
 	err = c.get(ctx, "/api/v1/incidents/"+c.Incident, &inc)
 	return inc, err
+}
+
+// server is the one that has the incident: it knows what kmend did, and a pause.
+type server struct{ remote }
+
+// Runs asks what was done since a time.
+func (s server) Runs(ctx context.Context, since time.Time) ([]store.Run, error) {
+	var list app.RunList
+	err := s.get(ctx, app.RunsPath(since), &list)
+	return list.Items, err
+}
+
+// Paused asks whether it is paused, by whichever switch.
+func (s server) Paused(ctx context.Context) (string, error) {
+	var state pauseState
+	err := s.get(ctx, "/api/v1/pause", &state)
+	return state.Why, err
 }

@@ -50,9 +50,10 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	r.Route("/api/v1", func(r chi.Router) {
 		api{a.log, door, db, responder}.routes(r)
 		stopper{a.log, door, db, guard}.routes(r)
+		doings{a.log, door, db}.routes(r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/approve and /api/v1/pause")
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/approve, /api/v1/pause and /api/v1/runs")
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")

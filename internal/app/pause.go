@@ -114,7 +114,12 @@ func readReason(w http.ResponseWriter, r *http.Request) (string, error) {
 }
 
 func (s stopper) trouble(w http.ResponseWriter, r *http.Request, err error) {
-	s.log.Error("request not answered", "path", r.URL.Path, "error", err)
+	trouble(s.log, w, r, err)
+}
+
+// trouble answers where the storage gave an error.
+func trouble(log *slog.Logger, w http.ResponseWriter, r *http.Request, err error) {
+	log.Error("request not answered", "path", r.URL.Path, "error", err)
 	w.Header().Set("Retry-After", "5")
 	fail(w, http.StatusServiceUnavailable, "the storage does not answer; try again later")
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/document"
 	"github.com/kmend/kmend/internal/guard"
-	"github.com/kmend/kmend/internal/store"
 	"github.com/kmend/kmend/remediate"
 	"github.com/kmend/kmend/report"
 	"github.com/kmend/kmend/runbooks"
@@ -26,9 +25,11 @@ const simulateStep = 30 * time.Second
 // Simulate says what a runbook would do about an incident with this configuration:
 // the rendered steps, what each one's dry run answers and what the policies decide.
 // runbook is the name of a loaded one or a file of them; at is when the policies
-// judge. Nothing is changed, and no database is opened. An error is for what cannot
-// be read; a runbook that does not match and a dry run that is refused are answers.
-func Simulate(ctx context.Context, c Config, o Options, runbook string, inc incident.Incident, at time.Time) (report.Simulation, error) {
+// judge, by what past did until then and by whether it is paused now; past is nil where
+// nobody knows, and then limits of rate count from zero. Nothing is changed, and no
+// database is opened. An error is for what cannot be read; a runbook that does not
+// match and a dry run that is refused are answers.
+func Simulate(ctx context.Context, c Config, o Options, runbook string, inc incident.Incident, at time.Time, past Past) (report.Simulation, error) {
 	a := &App{config: c, opts: o, log: o.Logger, registry: prometheus.NewRegistry()}
 	s := report.Simulation{APIVersion: incident.APIVersion, Kind: "Simulation", Incident: inc.ID, At: at, Runbook: runbook}
 	node, err := c.nodeName()
@@ -48,7 +49,12 @@ func Simulate(ctx context.Context, c Config, o Options, runbook string, inc inci
 	if err != nil {
 		return s, fmt.Errorf("loading policies: %w", err)
 	}
-	guards, err := a.guard(rules.WithClock(func() time.Time { return at }), nothingDone{}, nil, cluster)
+	var history guard.History = nothingDone{}
+	var switches []guard.Switch
+	if s.FromZero = past == nil; past != nil {
+		history, switches = asAt{past, at}, []guard.Switch{past}
+	}
+	guards, err := a.guard(rules.WithClock(func() time.Time { return at }), history, switches, cluster)
 	if err != nil {
 		return s, err
 	}
@@ -139,13 +145,6 @@ func previewStep(ctx context.Context, e *remediate.Executor, plan incident.Plan)
 	}
 	return answer, err
 }
-
-// nothingDone is the history of a kmend that never acted: a simulation opens no
-// database, so limits of rate count from zero.
-type nothingDone struct{}
-
-// Runs are none.
-func (nothingDone) Runs(context.Context, time.Time) ([]store.Run, error) { return nil, nil }
 
 // judge asks the policies. What each of them answered is in the decision; one that
 // is not there had no rule that matched. Where kmend itself denies before it asks

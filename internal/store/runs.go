@@ -11,12 +11,12 @@ import (
 
 // Run is one plan that was carried out, or is being.
 type Run struct {
-	Incident string
-	Runbook  string
-	Scope    incident.Scope
-	Started  time.Time // the intent of its first step
-	Ended    time.Time // zero while it is being carried out
-	Outcome  incident.Outcome
+	Incident string           `json:"incident"`
+	Runbook  string           `json:"runbook"`
+	Scope    incident.Scope   `json:"scope"`
+	Started  time.Time        `json:"started"`        // the intent of its first step
+	Ended    time.Time        `json:"ended,omitzero"` // zero while it is being carried out
+	Outcome  incident.Outcome `json:"outcome,omitempty"`
 }
 
 // Runs are the plans that are being carried out, and those that ended since a
