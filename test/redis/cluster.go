@@ -11,10 +11,14 @@ import (
 )
 
 // StartCluster starts a Cluster of three masters, which are the first three, and
-// a replica of each, in that order. It returns once all agree.
+// a replica of each, in that order. It returns once all agree. With
+// Certificates.Config its bus speaks TLS, too.
 func StartCluster(t testing.TB, config ...string) []*Server {
 	t.Helper()
 	nodes, bus := make([]*Server, 6), make([]string, 6)
+	if transport(t, config) != nil {
+		config = append([]string{"tls-cluster yes"}, config...)
+	}
 	for i := range nodes {
 		addr, err := process.FreeAddr()
 		if err != nil {

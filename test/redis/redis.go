@@ -58,7 +58,8 @@ func Available(t testing.TB) {
 }
 
 // Start starts a server with the lines of configuration given, and returns once
-// it answers. A line "requirepass X" counts for Server.Client too.
+// it answers. A line "requirepass X" counts for Server.Client too, and
+// with Certificates.Config it speaks TLS only.
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
 	return start(t, nil, config...)
@@ -84,7 +85,11 @@ func start(t testing.TB, args []string, config ...string) *Server {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(addr)
-	lines := append([]string{"bind 127.0.0.1", "port " + port, "dir " + dir, "daemonize no"}, config...)
+	ports, secure := []string{"port " + port}, transport(t, config)
+	if secure != nil {
+		ports = []string{"port 0", "tls-port " + port}
+	}
+	lines := append(append([]string{"bind 127.0.0.1", "dir " + dir, "daemonize no"}, ports...), config...)
 	file := filepath.Join(dir, "redis.conf")
 	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -96,7 +101,7 @@ func start(t testing.TB, args []string, config ...string) *Server {
 	}
 	s := &Server{Process: p, Addr: addr, t: t}
 	t.Cleanup(func() { _ = p.Kill() }) // nobody needs its data
-	options := client.Options{Addr: addr, Protocol: 2, DisableIdentity: true, DialTimeout: time.Second, ReadTimeout: 5 * time.Second}
+	options := client.Options{Addr: addr, TLSConfig: secure, Protocol: 2, DisableIdentity: true, DialTimeout: time.Second, ReadTimeout: 5 * time.Second}
 	for _, l := range config {
 		if pass, ok := strings.CutPrefix(l, "requirepass "); ok {
 			options.Password = pass

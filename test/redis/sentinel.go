@@ -3,6 +3,7 @@ package redis
 import (
 	"fmt"
 	"net"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,11 @@ func StartWatched(t testing.TB, n int, config ...string) *Watched {
 	}
 	if auth != "" {
 		lines = append(lines, "sentinel auth-pass mymaster "+auth)
+	}
+	for _, l := range config {
+		if strings.HasPrefix(l, "tls-") {
+			lines = append(lines, l)
+		}
 	}
 	for range 3 {
 		w.Sentinels = append(w.Sentinels, start(t, []string{"--sentinel"}, lines...))
