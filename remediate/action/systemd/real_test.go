@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -135,6 +136,18 @@ func (m *machine) quota(unit string) string {
 	return ""
 }
 
+// memory is the kernel's limit of a unit, in bytes.
+func (m *machine) memory(unit string) string {
+	m.t.Helper()
+	for _, file := range []string{"/sys/fs/cgroup/memory/" + m.groups + "/system.slice/" + unit + "/memory.limit_in_bytes", "/sys/fs/cgroup/" + m.groups + "/system.slice/" + unit + "/memory.max"} {
+		if b, err := os.ReadFile(file); err == nil {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	m.t.Fatalf("no memory limit of %s", unit)
+	return ""
+}
+
 // sets changes a limit beside kmend.
 func (m *machine) sets(unit string, quota uint64) {
 	m.t.Helper()
@@ -223,8 +236,32 @@ func TestSetPropertyOfMemoryForGood(t *testing.T) {
 	if err != nil || p.Before != "64 MiB" || p.After != "100 MiB" || !strings.Contains(p.Summary, "for good") {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	if x, err := a.Apply(ctx, worker, incident.Step{Action: SetPropertyName, Preview: &p}); err != nil || x.Result != "applied" {
+	// What the machine has is a bound, whatever the runbook's maximum is.
+	small := m.opts
+	small.Memory = 80 << 20
+	if b, err := NewSetProperty(small); err != nil {
+		t.Fatal(err)
+	} else if p, err := b.Preview(ctx, worker, map[string]any{"property": "MemoryMax", "max": "1G"}); err != nil || p.After != "80 MiB" {
+		t.Errorf("on a machine of 80 MiB: %+v, %v", p, err)
+	}
+	step := incident.Step{Action: SetPropertyName, Preview: &p}
+	other := p // the name is another unit's by now
+	other.Preconditions = map[string]string{"unit": "worker.service", "fragment": "/etc/systemd/system/worker.service", "MemoryMax": p.Preconditions["MemoryMax"]}
+	if x, err := a.Apply(ctx, worker, incident.Step{Action: SetPropertyName, Preview: &other}); err == nil || !strings.Contains(err.Error(), "was worker.service of \"/etc/systemd/system/worker.service\" in the plan; nothing was changed") {
+		t.Errorf("another unit of the name: %+v, %v", x, err)
+	}
+	if got := m.memory("worker.service"); got != "67108864" {
+		t.Fatalf("the kernel's limit is %s before anything is done", got)
+	}
+	x, err := a.Apply(ctx, worker, step)
+	if err != nil || x.Result != "applied" {
 		t.Fatalf("%+v, %v", x, err)
+	}
+	if got := m.memory("worker.service"); got != "104857600" {
+		t.Errorf("the kernel's limit is %s", got)
+	}
+	if x, err := a.Undo(ctx, incident.Target{Node: "there", Unit: "worker.service"}, step, x); err == nil || !strings.Contains(err.Error(), `is on node "there"`) {
+		t.Errorf("undo on another node: %+v, %v", x, err)
 	}
 	if got := m.unit("worker.service").props["MemoryMax"]; got != uint64(100<<20) {
 		t.Errorf("MemoryMax is %v", got)
@@ -248,6 +285,9 @@ func TestWhatSetPropertyRefuses(t *testing.T) {
 	}{
 		{target: incident.Target{Cgroup: group}, with: cpu(4)},
 		{target: incident.Target{PID: int(main)}, with: cpu(4)},
+		{target: incident.Target{Unit: "other-name.service"}, with: cpu(4)},
+		{target: incident.Target{Unit: "innocent.service"}, with: cpu(4), want: "kmend-itself.service is never acted on (kmend*)"},
+		{target: incident.Target{Unit: "static.scope"}, with: cpu(4), want: "unit static.scope is"},
 		{target: incident.Target{Cgroup: "/sys/fs/cgroup/cpu/elsewhere/worker.service"}, with: cpu(4), want: "is not that of unit worker.service"},
 		{target: incident.Target{PID: 1 << 30}, with: cpu(4), want: "asking systemd for the unit of pid"},
 		{target: incident.Target{Unit: "worker.service", Node: "there"}, with: cpu(4), want: "changed on their own node only"},
@@ -263,6 +303,7 @@ func TestWhatSetPropertyRefuses(t *testing.T) {
 		{target: worker, with: cpu("2G"), want: `with.max: "2G" is not a number of CPUs`},
 		{target: worker, with: cpu(nil), want: "with.max"},
 		{target: worker, with: map[string]any{"property": "MemoryMax", "max": "500m"}, want: `"500m" is not a number of bytes`},
+		{target: worker, with: map[string]any{"property": "MemoryMax", "max": "2000T"}, want: "at most 1024T"},
 		{target: worker, with: map[string]any{"property": "TasksMax", "max": 1}, want: "want one of CPUQuota, MemoryHigh, MemoryMax"},
 		{target: worker, with: map[string]any{"property": "CPUQuota", "max": 4, "factor": 11.0}, want: "with.factor"},
 		{target: worker, with: map[string]any{"property": "MemoryMax", "max": "1T"}, change: func(o *Options) { o.Memory = 1 << 20 }, want: "all of the machine's memory"},
@@ -280,6 +321,9 @@ func TestWhatSetPropertyRefuses(t *testing.T) {
 		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s with %v: %q, %v; want %q", tc.target, tc.with, p.Summary, err, tc.want)
 		}
+		if tc.want == "" && p.Apply["unit"] != "worker.service" {
+			t.Errorf("%s: the unit is %s", tc.target, p.Apply["unit"])
+		}
 	}
 	if main == 0 || m.quota("worker.service") != "30000" {
 		t.Errorf("pid %d, quota %s", main, m.quota("worker.service"))
@@ -287,7 +331,7 @@ func TestWhatSetPropertyRefuses(t *testing.T) {
 }
 
 func TestRestartUnitOnARealSystemd(t *testing.T) {
-	m, ctx := boot(t, "worker.service", "fragile.service"), t.Context()
+	m, ctx := boot(t, "worker.service", "fragile.service", "stubborn.service"), t.Context()
 	a, err := NewRestartUnit(m.opts)
 	if err != nil {
 		t.Fatal(err)
@@ -313,12 +357,17 @@ func TestRestartUnitOnARealSystemd(t *testing.T) {
 	if _, err := a.Undo(ctx, worker, step, done); err == nil || !strings.Contains(err.Error(), "cannot be undone") {
 		t.Errorf("undo: %v", err)
 	}
+	if p, err := a.Preview(ctx, incident.Target{Unit: "stubborn.service"}, nil); err == nil || !strings.Contains(err.Error(), "unit stubborn.service cannot be restarted") {
+		t.Errorf("a unit that refuses to be stopped by hand: %+v, %v", p, err)
+	}
 	fragile := incident.Target{Unit: "fragile.service"}
 	if p, err = a.Preview(ctx, fragile, nil); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second) // or nobody ever says that it failed
+	defer cancel()
 	x, err := a.Apply(ctx, fragile, incident.Step{Action: RestartName, Preview: &p})
-	if err == nil || !strings.Contains(err.Error(), "did not come up again") || x.Result != "applied" || x.After != "not running" {
+	if err == nil || !strings.Contains(err.Error(), "unit fragile.service did not come up again") || x.Result != "applied" || x.After != "not running" {
 		t.Errorf("a unit that does not come up: %+v, %v", x, err)
 	}
 	if !a.Irreversible() {
