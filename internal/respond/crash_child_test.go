@@ -2,6 +2,7 @@ package respond
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/dbos-inc/dbos-transact-golang/dbos"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
@@ -42,38 +45,34 @@ func (c child) start(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// killedThere runs kmend until it hangs where it is told to, and kills it.
-func (c child) killedThere(t *testing.T) {
+// killedAt runs kmend until it kills itself right before a point.
+func (c child) killedAt(t *testing.T, point string) {
 	t.Helper()
-	cmd := c.start(t)
-	reached := filepath.Join(c.Dir, "reached")
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(reached); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			t.Fatalf("%q was not reached in two minutes: %s", c.HangAt, cmd.Stderr)
-		}
-	}
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // "signal: killed"
-	if err := os.Remove(reached); err != nil {
-		t.Fatal(err)
+	c.Cut = point
+	cmd, err := c.ended(t)
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		t.Fatalf("%q was not reached: %v: %s", point, err, cmd.Stderr)
 	}
 }
 
 func (c child) toTheEnd(t *testing.T) {
 	t.Helper()
-	cmd := c.start(t)
-	timer := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("kmend after the restart: %v: %s", err, cmd.Stderr)
+	if cmd, err := c.ended(t); err != nil {
+		t.Fatalf("kmend: %v: %s", err, cmd.Stderr)
 	}
+}
+
+func (c child) ended(t *testing.T) (*exec.Cmd, error) {
+	t.Helper()
+	cmd := c.start(t)
+	late := make(chan struct{})
+	timer := time.AfterFunc(2*time.Minute, func() { close(late); _ = cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !timer.Stop() {
+		<-late
+		t.Fatalf("kmend has no end within two minutes: %s", cmd.Stderr)
+	}
+	return cmd, err
 }
 
 // open opens the database: PostgreSQL where it has an address, else a file in Dir.
@@ -81,93 +80,141 @@ func (c child) open(ctx context.Context) (*store.Store, error) {
 	if c.Database != "" {
 		return store.OpenPostgres(ctx, c.Database)
 	}
-	return store.Open(ctx, filepath.Join(c.Dir, "kmend.db"))
+	return store.Open(ctx, c.file())
 }
 
-// main is kmend with one incident: it takes it in unless it is there, answers
-// for the person, and ends when it is reported.
+func (c child) file() string { return filepath.Join(c.Dir, "kmend.db") }
+
+// begin starts and stops a kmend, and leaves what a first start makes.
+func (c child) begin(t *testing.T) {
+	t.Helper()
+	s, err := c.open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	startOn(t, s, &stages{}).stop()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// main is kmend with one incident. It takes in what the sender sends, which is the
+// same alert after each start, answers for the person, and ends when everything is
+// written down. What was acknowledged must be there when it starts.
 func (c child) main(ctx context.Context) error {
+	p, err := newCounter(c.Dir, c.Cut)
+	if err != nil {
+		return err
+	}
+	if c.Database == "" {
+		p.onSQLite()
+	} else if c.Database, err = p.onPostgres(c.Database); err != nil {
+		return err
+	}
 	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	o := options(s, c.stages())
-	o.ActDeadline = c.ActDeadline
+	o := options(s, nil)
+	if err := (counted{p, c.stages(s, p)}).count(&o); err != nil {
+		return err
+	}
+	o.ActDeadline, o.ApprovalExpiry = c.ActDeadline, time.Hour
+	if c.Person == "away" {
+		o.ApprovalExpiry = 100 * time.Millisecond
+	}
+	o.SweepInterval, o.DeadAfter = cmp.Or(c.Sweep, time.Hour), time.Hour // nothing is written only because time passes
 	o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	r, err := New(o)
 	if err != nil {
 		return err
 	}
-	list, err := s.List(ctx, store.Filter{})
-	if err != nil {
+	if list, err := s.List(ctx, store.Filter{}); err != nil {
 		return err
-	}
-	if len(list) == 0 && c.HangAt == "received" {
-		if _, err := s.Ingest(ctx, r.split(firing("/a")), 10); err != nil {
-			return err
-		}
-		c.gate("received")
+	} else if len(list) == 0 && c.said("alert") {
+		return errors.New("the alert was acknowledged and is not there")
 	}
 	if err := r.Start(ctx); err != nil {
 		return err
 	}
-	if len(list) == 0 {
-		if err := r.Ingest(ctx, firing("/a")); err != nil {
-			return err
-		}
+	if err := r.Ingest(ctx, firing("/a")); err != nil {
+		return err
 	}
-	for ; ; time.Sleep(2 * time.Millisecond) {
-		if list, err = s.List(ctx, store.Filter{}); err != nil {
+	c.say("alert")
+	for ; ; time.Sleep(time.Millisecond) {
+		list, err := s.List(ctx, store.Filter{})
+		if err != nil {
 			return err
 		}
-		switch inc := list[0]; {
-		case hasKind(inc, "notified"):
-			if err := r.Stop(ctx); err != nil {
-				return err
-			}
-			return s.Close()
-		case inc.Phase == incident.AwaitingApproval && inc.Approval == nil:
-			c.gate("awaiting")
-			a := incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: true, By: "ada", Name: "ada"}
-			if c.HangAt == "answered" { // the answer is committed and nobody is woken
-				if err := s.Approve(ctx, a, 1); err != nil {
-					return err
-				}
-				c.gate("answered")
-			}
-			if err := r.Approve(ctx, a); err != nil && !errors.Is(err, store.ErrClosed) {
+		if len(list) != 1 {
+			return fmt.Errorf("%d incidents for one alert", len(list))
+		}
+		if hasKind(list[0], "notified") {
+			break
+		}
+		if list[0].Phase == incident.AwaitingApproval && list[0].Approval == nil {
+			if err := c.answers(ctx, r, list[0]); err != nil && !store.Refused(err) {
 				return err
 			}
 		}
 	}
+	for busy := true; busy; time.Sleep(time.Millisecond) { // the engine writes down that it is over
+		runs, err := dbos.ListWorkflows(r.engine, dbos.WithFilterAppVersion(flowVersion),
+			dbos.WithFilterStatus(dbos.WorkflowStatusPending, dbos.WorkflowStatusEnqueued))
+		if err != nil {
+			return err
+		}
+		busy = len(runs) > 0
+	}
+	if err := r.Stop(ctx); err != nil {
+		return err
+	}
+	return s.Close()
 }
 
-// gate hangs for good if this is the point to hang at.
-func (c child) gate(at string) {
-	if c.HangAt != at {
-		return
+// answers is what the person does who is asked.
+func (c child) answers(ctx context.Context, r *Responder, inc incident.Incident) (err error) {
+	switch {
+	case c.Person == "away":
+		return nil
+	case c.said("answer"):
+		return errors.New("the answer was acknowledged and is not there")
+	case c.Person == "resolves":
+		err = r.Ingest(ctx, resolvedOf(firing("/a")))
+	default:
+		err = r.Approve(ctx, incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: c.Person != "no", By: "ada", SlackUser: ada})
 	}
-	if err := os.WriteFile(filepath.Join(c.Dir, "reached"), nil, 0o600); err != nil {
-		panic(err)
+	if err == nil {
+		c.say("answer")
 	}
-	select {}
+	return err
 }
 
-// stages act on a world that is a file: a line a call, a line an effect, on disk
-// before the call returns. Like a real action they read it before they act.
-func (c child) stages() *stages {
-	count := map[string]int{}
-	nth := func(what string) {
-		count[what]++
-		c.gate(fmt.Sprintf("%s %d", what, count[what]))
+// say writes down what kmend has acknowledged.
+func (c child) say(what string) {
+	if !c.said(what) {
+		c.write("acknowledged", what)
 	}
+}
+
+func (c child) said(what string) bool { return slices.Contains(readLines(c.Dir, "acknowledged"), what) }
+
+// ada is the Slack user who may answer.
+const ada = "U1"
+
+// stages act on a world that is a file: a line a call, a line an effect. Like a real action they read it before they act.
+func (c child) stages(s *store.Store, p *counter) *stages {
 	d := &stages{}
-	d.diagnose = func(_ context.Context, t incident.Target, _ time.Duration) (incident.Diagnosis, error) {
-		nth("diagnose")
+	d.diagnose = func(ctx context.Context, t incident.Target, w time.Duration) (incident.Diagnosis, error) {
+		if c.Finds == "clean" {
+			return saying(incident.Clean, "the kernel is clean")(ctx, t, w)
+		}
 		return throttled(t), nil
 	}
+	if c.Finds == "report" {
+		d.plan = forAPerson(nil)
+	}
 	d.preview = func(_ context.Context, p incident.Plan) (incident.Plan, error) {
-		c.gate("preview")
 		for i := range p.Steps {
 			if c.Once {
 				p.Steps[i].Preview = &incident.Preview{Once: true}
@@ -175,45 +222,79 @@ func (c child) stages() *stages {
 		}
 		return p, nil
 	}
-	d.decide = func(inc incident.Incident, p incident.Plan) incident.Decision {
-		nth("decide")
-		return askPerson(inc, p)
+	d.decide = func(incident.Incident, incident.Plan) incident.Decision {
+		if c.Person == "not asked" {
+			return incident.Decision{Effect: incident.Allow, Policy: "test", Reason: "it is a test"}
+		}
+		return incident.Decision{Effect: incident.RequireApproval, Policy: "test", Rule: "ask", Approval: &incident.Approvers{Groups: []string{"S1"}}}
 	}
-	d.apply = func(_ context.Context, _ incident.Plan, step int) (incident.Execution, error) {
-		if c.ApplyFails {
+	d.paused = func() (string, error) {
+		pause, _, err := s.Paused(context.Background())
+		return pause.By, err
+	}
+	d.apply = func(ctx context.Context, plan incident.Plan, step int) (incident.Execution, error) {
+		c.intended(ctx, s, "intent", step)
+		if c.Fails == "apply" || c.Fails == fmt.Sprint("apply ", step) {
 			return incident.Execution{}, errors.New("the target does not answer")
 		}
-		return incident.Execution{State: map[string]string{"was": "0.3"}, Result: c.effect("apply", step, "applied", "already applied")}, nil
+		return incident.Execution{State: map[string]string{"was": "0.3"}, Result: c.effect(p, "apply", step, "applied", "already applied")}, nil
 	}
-	d.undo = func(_ context.Context, _ incident.Plan, done incident.Execution) (incident.Execution, error) {
-		return incident.Execution{Result: c.effect("undo", done.Step, "undone", "undone")}, nil
+	d.undo = func(ctx context.Context, _ incident.Plan, done incident.Execution) (incident.Execution, error) {
+		c.intended(ctx, s, "undo_intent", done.Step)
+		return incident.Execution{Result: c.effect(p, "undo", done.Step, "undone", "undone")}, nil
 	}
-	if c.Worse {
-		d.verify = worse
+	d.verify = func(plan incident.Plan, before, after incident.Diagnosis) incident.Verification {
+		if c.Pauses {
+			if err := s.Pause(context.Background(), store.Pause{By: "ada", At: time.Now()}); err != nil {
+				panic(err)
+			}
+		}
+		if c.Worse {
+			return worse(plan, before, after)
+		}
+		return incident.Verification{Cause: plan.Cause, Better: true, Reason: "better", Diagnosis: after}
 	}
-	d.notify = func(context.Context, incident.Incident) error { c.gate("notify"); return nil }
 	return d
 }
 
-// effect does act to the world unless it is done already.
-func (c child) effect(act string, step int, result, already string) string {
-	what := fmt.Sprintf("%s %d", act, step)
-	c.gate("before " + what)
-	c.write("call " + what)
-	lines, err := readLines(c.Dir)
+// intended makes sure, at the moment of acting, that the intent is on disk, that
+// the result is not, and that the incident has no end.
+func (c child) intended(ctx context.Context, s *store.Store, kind string, step int) {
+	list, err := s.List(ctx, store.Filter{})
+	if err != nil || len(list) != 1 {
+		panic(fmt.Sprintf("%d incidents, %v", len(list), err))
+	}
+	p, err := s.Progress(ctx, list[0].ID)
 	if err != nil {
 		panic(err)
 	}
-	if slices.Contains(lines, "effect "+what) {
+	done := p.Applied
+	if kind == "undo_intent" {
+		done = p.Undone
+	}
+	_, intended := p.Keys[key(kind, step)]
+	if _, again := done[step]; !intended || again || p.Phase.Closed() {
+		c.write("world", fmt.Sprintf("wrong: %s of step %d: written down before %t, result written down %t, phase %s", kind, step, intended, again, p.Phase))
+	}
+}
+
+// effect does act to the world unless it is done already.
+func (c child) effect(p *counter, act string, step int, result, already string) string {
+	what := fmt.Sprintf("%s %d", act, step)
+	c.write("world", "call "+what)
+	if slices.Contains(readLines(c.Dir, "world"), "effect "+what) {
 		return already
 	}
-	c.write("effect " + what)
-	c.gate("after " + what)
+	c.write("world", "effect "+what)
+	if p != nil {
+		p.reach("answer of " + what)
+	}
 	return result
 }
 
-func (c child) write(line string) {
-	f, err := os.OpenFile(filepath.Join(c.Dir, "world"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+// write appends a line to one of the files that the database knows nothing of.
+func (c child) write(file, line string) {
+	f, err := os.OpenFile(filepath.Join(c.Dir, file), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		panic(err)
 	}
@@ -221,33 +302,25 @@ func (c child) write(line string) {
 	if _, err := f.WriteString(line + "\n"); err != nil {
 		panic(err)
 	}
-	if err := f.Sync(); err != nil {
+}
+
+// readLines is what is written in such a file.
+func readLines(dir, file string) []string {
+	b, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		panic(err)
 	}
-}
-
-func readLines(dir string) ([]string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "world"))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n"), nil
-}
-
-func worldLines(t *testing.T, dir string) []string {
-	t.Helper()
-	lines, err := readLines(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return slices.DeleteFunc(lines, func(l string) bool { return l == "" })
+	return slices.DeleteFunc(strings.Split(string(b), "\n"), func(l string) bool { return l == "" })
 }
 
 // effects are what really happened to the world, in order.
 func effects(t *testing.T, dir string) []string {
 	t.Helper()
 	var out []string
-	for _, l := range worldLines(t, dir) {
+	for _, l := range readLines(dir, "world") {
+		if strings.HasPrefix(l, "wrong") {
+			t.Error(l)
+		}
 		if e, ok := strings.CutPrefix(l, "effect "); ok {
 			out = append(out, e)
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -122,13 +123,13 @@ func (c child) worlds() *stages {
 		if err := hang(ctx, t, "before "+what); err != nil {
 			return incident.Execution{}, err
 		}
-		e := incident.Execution{State: map[string]string{"was": "0.3"}, Result: w.effect(act, step, done, already)}
+		e := incident.Execution{State: map[string]string{"was": "0.3"}, Result: w.effect(nil, act, step, done, already)}
 		return e, hang(ctx, t, "after "+what)
 	}
 	d := &stages{}
 	d.diagnose = func(ctx context.Context, t incident.Target, _ time.Duration) (incident.Diagnosis, error) {
 		nth := "diagnose 1"
-		if lines, _ := readLines(place(t).Dir); strings.Contains(strings.Join(lines, "\n"), "effect apply 1") {
+		if slices.Contains(readLines(place(t).Dir, "world"), "effect apply 1") {
 			nth = "diagnose 2"
 		}
 		return throttled(t), hang(ctx, t, nth)

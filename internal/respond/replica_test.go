@@ -23,9 +23,17 @@ import (
 // onPostgres gives each test a database of its own on one server.
 func onPostgres(server *postgres.Server) placer {
 	var n atomic.Int64
-	return func(t *testing.T) child {
+	return func(t *testing.T, like ...child) child {
 		t.Helper()
-		return child{Dir: t.TempDir(), Database: server.Database(fmt.Sprintf("respond%d", n.Add(1)))}
+		var templates []string
+		for _, l := range like {
+			templates = append(templates, l.Database)
+		}
+		c := child{Dir: t.TempDir(), Database: server.Database(fmt.Sprintf("respond%d", n.Add(1)), templates...)}
+		if len(like) > 0 { // there may be hundreds of copies
+			t.Cleanup(func() { server.Drop(c.Database) })
+		}
+		return c
 	}
 }
 
@@ -34,7 +42,7 @@ func TestCrashesOnPostgres(t *testing.T) {
 	t.Parallel()
 	world := onPostgres(postgres.Start(t))
 	t.Run("matrix", func(t *testing.T) { // its end is that of what runs in parallel in it
-		t.Run("in each phase", func(t *testing.T) { testKilledInEachPhase(t, world) })
+		t.Run("at each point", func(t *testing.T) { testKilledAtEachPoint(t, world, 40) })
 		if os.Getenv(soak) == "" {
 			return // the rest takes half a minute more
 		}
@@ -192,7 +200,7 @@ func testReplicaKilled(t *testing.T, c child) {
 		if got := effects(t, w.world(point)); !slices.Equal(got, seen) {
 			t.Errorf("%s: when r1 is killed the world has seen %q, want %q", point, got, seen)
 		}
-		calls[point] = worldLines(t, w.world(point))
+		calls[point] = readLines(w.world(point), "world")
 	}
 	before, err := w.store.List(t.Context(), store.Filter{})
 	if err != nil {
@@ -216,7 +224,7 @@ func testReplicaKilled(t *testing.T, c child) {
 				act = "undo"
 			}
 			point := inc.Target.Cgroup
-			for _, line := range worldLines(t, w.world(point))[len(calls[point]):] {
+			for _, line := range readLines(w.world(point), "world")[len(calls[point]):] {
 				if line == fmt.Sprintf("call %s %d", act, e.Step) {
 					t.Errorf("%s: %q after the kill, though its result was recorded before", point, line)
 				}
@@ -241,7 +249,7 @@ func testReplicaHangs(t *testing.T, c child) {
 	ended := w.finished(len(names), 30*time.Second)
 	lines := map[string][]string{}
 	for _, point := range names {
-		lines[point] = worldLines(t, w.world(point))
+		lines[point] = readLines(w.world(point), "world")
 		w.mark("go", point)
 	}
 	if err := r1.Signal(syscall.SIGCONT); err != nil {
@@ -251,7 +259,7 @@ func testReplicaHangs(t *testing.T, c child) {
 	_ = w.by["r1"].Wait()
 	for _, point := range names {
 		w.judge(point, ended[point])
-		if got := worldLines(t, w.world(point)); !slices.Equal(got, lines[point]) {
+		if got := readLines(w.world(point), "world"); !slices.Equal(got, lines[point]) {
 			t.Errorf("%s: r1 went on: %q, and before %q", point, got, lines[point])
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -126,18 +127,45 @@ func (s *Server) start() {
 	s.PID = s.cmd.Process.Pid
 }
 
-// Database makes an empty database and returns its URL.
-func (s *Server) Database(name string) (address string) {
+// Database makes a database and returns its URL: an empty one, or a copy of that at
+// the URL like, which nobody is connected to.
+func (s *Server) Database(name string, like ...string) (address string) {
 	s.t.Helper()
 	c, err := s.dial()
 	if err != nil {
 		s.t.Fatalf("%v: %s", err, s.log.String())
 	}
 	defer c.Close(context.Background())
-	if _, err := c.Exec(s.t.Context(), `CREATE DATABASE "`+name+`"`); err != nil {
+	template := "template1"
+	for _, l := range like {
+		template = s.name(l)
+	}
+	if _, err := c.Exec(s.t.Context(), fmt.Sprintf(`CREATE DATABASE "%s" TEMPLATE "%s"`, name, template)); err != nil {
 		s.t.Fatal(err)
 	}
 	return "postgres://postgres@/" + name + "?sslmode=disable&host=" + s.dir
+}
+
+// Drop ends what is connected to the database at a URL, and removes it.
+func (s *Server) Drop(address string) {
+	s.t.Helper()
+	c, err := s.dial()
+	if err != nil {
+		s.t.Fatalf("%v: %s", err, s.log.String())
+	}
+	defer c.Close(context.Background())
+	if _, err := c.Exec(context.Background(), fmt.Sprintf(`DROP DATABASE "%s" WITH (FORCE)`, s.name(address))); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func (s *Server) name(address string) string {
+	s.t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimPrefix(u.Path, "/")
 }
 
 // Hang stops every process of the server where it is, as if its machine hung;
