@@ -23,11 +23,20 @@ func connect(path string, busy time.Duration, extra string) (*sql.DB, error) {
 	return sql.Open("sqlite", dsn.String())
 }
 
-// migrate brings the schema to the newest version.
+// migrate brings the schema to the newest version. One that is newer than that is an
+// error: what it means for the statements of this kmend, nobody knows.
 func migrate(ctx context.Context, db *sql.DB, d dialect) error {
 	p, err := d.migrator(db)
 	if err != nil {
 		return err
+	}
+	has, known, err := p.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if has > known {
+		return fmt.Errorf("the schema has version %d, and this kmend knows no newer one than %d: "+
+			"a newer kmend wrote it; start that one, or restore the database as it was before the upgrade", has, known)
 	}
 	_, err = p.Up(ctx)
 	return err

@@ -49,6 +49,10 @@ func TestPostgres(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}
+	t.Run("newer schema", func(t *testing.T) {
+		at := address()
+		testNewerSchema(t, func() (*Store, error) { return OpenPostgres(t.Context(), at) })
+	})
 	t.Run("several", func(t *testing.T) { testSeveral(t, address()) })
 	t.Run("alone", func(t *testing.T) { testAlone(t, address()) })
 	t.Run("at once", func(t *testing.T) { testOpenAtOnce(t, address()) })

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -377,6 +378,39 @@ func TestFilesArePrivate(t *testing.T) {
 		}
 		if st.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s has mode %s", f, st.Mode())
+		}
+	}
+}
+
+// An older kmend does not touch what a newer one wrote.
+func TestNewerSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kmend.db")
+	testNewerSchema(t, func() (*Store, error) { return Open(t.Context(), path) })
+}
+
+func testNewerSchema(t *testing.T, open func() (*Store, error)) {
+	s, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.write.do(t.Context(), func(ctx context.Context, c *sql.Conn) error {
+		_, err := c.ExecContext(ctx, `INSERT INTO goose_db_version (version_id, is_applied) SELECT 9999, is_applied FROM goose_db_version WHERE version_id = 1`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err = open()
+	if err == nil {
+		s.Close()
+		t.Fatal("it is opened")
+	}
+	for _, want := range []string{"the schema has version 9999", "a newer kmend wrote it", "start that one"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
 		}
 	}
 }

@@ -18,9 +18,10 @@ ALTER TABLE incidents ADD COLUMN owned_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE incidents ADD COLUMN owner_seen INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX incidents_owner ON incidents (owner, closed_at);
 
--- What was open belonged to the one process that there was.
+-- What was open belonged to the one process that there was. One that did not live to
+-- its first heartbeat leaves it to anybody: an owner that is no replica keeps it for ever.
 INSERT INTO replicas (id, token, since, beat) SELECT 'kmend', 'kmend/before', at, at FROM heartbeat;
-UPDATE incidents SET owner = 'kmend/before' WHERE closed_at IS NULL;
+UPDATE incidents SET owner = 'kmend/before' WHERE closed_at IS NULL AND EXISTS (SELECT 1 FROM heartbeat);
 DROP TABLE heartbeat;
 
 -- +goose Down
