@@ -1,0 +1,31 @@
+-- world: call apply 0
+-- world: effect apply 0
+INSERT INTO goose_db_version VALUES(1,0,1,'2026-11-23 04:03:31');
+INSERT INTO goose_db_version VALUES(2,1,1,'2026-11-23 04:03:31');
+INSERT INTO goose_db_version VALUES(3,2,1,'2026-11-23 04:03:31');
+INSERT INTO goose_db_version VALUES(4,3,1,'2026-11-23 04:03:31');
+INSERT INTO goose_db_version VALUES(5,4,1,'2026-11-23 04:03:31');
+INSERT INTO goose_db_version VALUES(6,5,1,'2026-11-23 04:03:31');
+INSERT INTO incidents VALUES('20261123-040331.296-956ede98',replace('{}:{alertname="CPUThrottlingHigh"}\ncgroup|||/a','\n',char(10)),'executing','','','',1,1795406611296400344,NULL,'{"cgroup":"/a"}','[{"fingerprint":"f/a","status":"firing","labels":{"alertname":"CPUThrottlingHigh","cgroup":"/a"},"startsAt":"2026-11-21T12:00:00Z"}]','{"apiVersion":"kmend.dev/v1","kind":"Diagnosis","target":{"node":"node-1","cgroup":"/a"},"node":{"name":"node-1","kernel":"","cpus":0},"window":{"start":"2026-11-23T04:03:28.323748983Z","seconds":3},"verdict":"confirmed","findings":[{"cause":"cpu.throttled","verdict":"confirmed","share":0.43,"message":"CPU throttled 1299 of 3000 ms","evidence":["e1"]}],"evidence":[{"id":"e1","probe":"threads","metric":"throttled","value":1299,"unit":"ms","lost":0}],"ledger":{"threads":0,"wall_ms":0,"states":null},"probes":null,"cost":{"cpu_ms":0,"wall_ms":0}}','{"runbook":"raise-cpu-limit","cause":"cpu.throttled","target":{"node":"node-1","cgroup":"/a"},"steps":[{"name":"first","action":"double.act","with":{"factor":2}},{"name":"second","action":"double.act"}],"verify":{"settle":"1ms","window":"1ms","improve":0.5},"undo":"automatic","evidence":["e1"],"created":"2026-11-23T04:03:31.333559847Z"}','[{"effect":"require_approval","policy":"test","rule":"ask","reason":"production","dryRun":false}]',NULL,1795407511342497951,'kmend/5d93193d7a6c783e',1795406611315100571,0);
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',1,'received',1795406611296400344,'received','received','firing: "CPUThrottlingHigh" about cgroup /a','{"source":"alertmanager/kmend"}');
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',2,'diagnosing',1795406611320986464,'diagnosing','measuring','measuring cgroup /a for 1ms',NULL);
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',3,'diagnosed',1795406611323760495,'diagnosing','confirmed','CPU throttled 1299 of 3000 ms','{"node":"node-1"}');
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',4,'planned',1795406611333882911,'planned','planned','runbook raise-cpu-limit: double.act; double.act','{"plan":"474386524263f478eed4958aa4ed3fda7954a3ef41f76e1c79d686603b9624d8"}');
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',5,'decided',1795406611338176069,'planned','decided','require_approval by policy test/ask: production','{"policy":"test","rule":"ask"}');
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',6,'awaiting_approval',1795406611342572210,'awaiting_approval','awaiting_approval','waiting for an approval until 2026-11-23T04:18:31Z','{"plan":"474386524263f478eed4958aa4ed3fda7954a3ef41f76e1c79d686603b9624d8"}');
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',7,'answer',1795406611345164131,'awaiting_approval','approved','approved by ada','{"by":"ada","plan":"474386524263f478eed4958aa4ed3fda7954a3ef41f76e1c79d686603b9624d8"}');
+INSERT INTO timeline VALUES('20261123-040331.296-956ede98',8,'intent/0',1795406611350239550,'executing','intent','step 1 of 2: double.act',NULL);
+INSERT INTO firings VALUES(replace('{}:{alertname="CPUThrottlingHigh"}\ncgroup|||/a','\n',char(10)),'f/a',1795262400000000000,'20261123-040331.296-956ede98');
+INSERT INTO claims VALUES('cgroup||node-1|/a','20261123-040331.296-956ede98');
+INSERT INTO claims VALUES('cgroup|||/a','20261123-040331.296-956ede98');
+INSERT INTO answers VALUES('20261123-040331.296-956ede98',1,'474386524263f478eed4958aa4ed3fda7954a3ef41f76e1c79d686603b9624d8',1,'ada','ada','',1795406611345164131);
+INSERT INTO replicas VALUES('kmend','kmend/5d93193d7a6c783e',1795406611177020056,1795406611177715274,1,0);
+INSERT INTO dbos_migrations VALUES(107);
+INSERT INTO workflow_status VALUES('20261123-040331.296-956ede98','PENDING','respond','','',X'6e756c6c',NULL,NULL,NULL,'kmend',1795406611310,1795406611310,'1','',NULL,NULL,1,NULL,NULL,NULL,'IjIwMjYxMTIzLTA0MDMzMS4yOTYtOTU2ZWRlOTgi',NULL,NULL,0,NULL,NULL,'0c5e4072-5a5b-47cd-926d-3bbcaa87428c',NULL,'DBOS_JSON',NULL,0,0,NULL,NULL,NULL,NULL,0,'kmend');
+INSERT INTO operation_outputs VALUES('20261123-040331.296-956ede98',0,'diagnose','e30=',NULL,NULL,1795406611316,1795406611325,'DBOS_JSON','kmend');
+INSERT INTO operation_outputs VALUES('20261123-040331.296-956ede98',1,'claim','e30=',NULL,NULL,1795406611326,1795406611330,'DBOS_JSON','kmend');
+INSERT INTO operation_outputs VALUES('20261123-040331.296-956ede98',2,'plan','e30=',NULL,NULL,1795406611332,1795406611335,'DBOS_JSON','kmend');
+INSERT INTO operation_outputs VALUES('20261123-040331.296-956ede98',3,'guard','e30=',NULL,NULL,1795406611336,1795406611339,'DBOS_JSON','kmend');
+INSERT INTO operation_outputs VALUES('20261123-040331.296-956ede98',4,'approve','e30=',NULL,NULL,1795406611340,1795406611347,'DBOS_JSON','kmend');
+INSERT INTO application_versions VALUES('8dca3b8a-6761-4b04-b900-abe3150b5e1c','1',1795406611292,1795406611292,'kmend');
+INSERT INTO sqlite_sequence VALUES('goose_db_version',6);

@@ -1,0 +1,15 @@
+INSERT INTO goose_db_version VALUES(1,0,1,'2026-11-23 04:03:26');
+INSERT INTO goose_db_version VALUES(2,1,1,'2026-11-23 04:03:26');
+INSERT INTO goose_db_version VALUES(3,2,1,'2026-11-23 04:03:26');
+INSERT INTO goose_db_version VALUES(4,3,1,'2026-11-23 04:03:26');
+INSERT INTO goose_db_version VALUES(5,4,1,'2026-11-23 04:03:26');
+INSERT INTO goose_db_version VALUES(6,5,1,'2026-11-23 04:03:26');
+INSERT INTO incidents VALUES('20261123-040327.630-f6bf6a62',replace('{}:{alertname="CPUThrottlingHigh"}\ncgroup|||/a','\n',char(10)),'diagnosing','','','',1,1795406607630141352,NULL,'{"cgroup":"/a"}','[{"fingerprint":"f/a","status":"firing","labels":{"alertname":"CPUThrottlingHigh","cgroup":"/a"},"startsAt":"2026-11-21T12:00:00Z"}]',NULL,NULL,NULL,NULL,NULL,'kmend/123c7383a720eba5',1795406607636248087,0);
+INSERT INTO timeline VALUES('20261123-040327.630-f6bf6a62',1,'received',1795406607630141352,'received','received','firing: "CPUThrottlingHigh" about cgroup /a','{"source":"alertmanager/kmend"}');
+INSERT INTO timeline VALUES('20261123-040327.630-f6bf6a62',2,'diagnosing',1795406607640068753,'diagnosing','measuring','measuring cgroup /a for 1ms',NULL);
+INSERT INTO firings VALUES(replace('{}:{alertname="CPUThrottlingHigh"}\ncgroup|||/a','\n',char(10)),'f/a',1795262400000000000,'20261123-040327.630-f6bf6a62');
+INSERT INTO replicas VALUES('kmend','kmend/123c7383a720eba5',1795406606948102950,1795406606964769108,1,0);
+INSERT INTO dbos_migrations VALUES(107);
+INSERT INTO workflow_status VALUES('20261123-040327.630-f6bf6a62','PENDING','respond','','',X'6e756c6c',NULL,NULL,NULL,'kmend',1795406607634,1795406607634,'1','',NULL,NULL,1,NULL,NULL,NULL,'IjIwMjYxMTIzLTA0MDMyNy42MzAtZjZiZjZhNjIi',NULL,NULL,0,NULL,NULL,'b6f494c1-d0f0-4273-8624-ce24db3c6fd7',NULL,'DBOS_JSON',NULL,0,0,NULL,NULL,NULL,NULL,0,'kmend');
+INSERT INTO application_versions VALUES('e9251b13-f281-43c8-b80e-3cb6b7f93544','1',1795406607624,1795406607624,'kmend');
+INSERT INTO sqlite_sequence VALUES('goose_db_version',6);

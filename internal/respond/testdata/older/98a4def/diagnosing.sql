@@ -1,0 +1,11 @@
+INSERT INTO goose_db_version VALUES(1,0,1,'2026-11-23 04:03:06');
+INSERT INTO goose_db_version VALUES(2,1,1,'2026-11-23 04:03:06');
+INSERT INTO goose_db_version VALUES(3,2,1,'2026-11-23 04:03:06');
+INSERT INTO incidents VALUES('20261123-040306.432-f595faba',replace('{}:{alertname="CPUThrottlingHigh"}\ncgroup|||/a','\n',char(10)),'diagnosing','','','',1,1795406586432990512,NULL,'{"cgroup":"/a"}','[{"fingerprint":"f/a","status":"firing","labels":{"alertname":"CPUThrottlingHigh","cgroup":"/a"},"startsAt":"2026-11-21T12:00:00Z"}]',NULL,NULL,NULL,NULL,NULL);
+INSERT INTO timeline VALUES('20261123-040306.432-f595faba',1,'received',1795406586432990512,'received','received','firing: "CPUThrottlingHigh" about cgroup /a','{"source":"alertmanager/kmend"}');
+INSERT INTO timeline VALUES('20261123-040306.432-f595faba',2,'diagnosing',1795406586439125942,'diagnosing','measuring','measuring cgroup /a for 1ms',NULL);
+INSERT INTO firings VALUES(replace('{}:{alertname="CPUThrottlingHigh"}\ncgroup|||/a','\n',char(10)),'f/a',1795262400000000000,'20261123-040306.432-f595faba');
+INSERT INTO dbos_migrations VALUES(107);
+INSERT INTO workflow_status VALUES('20261123-040306.432-f595faba','PENDING','respond','','',X'6e756c6c',NULL,NULL,NULL,'kmend',1795406586435,1795406586435,'1','',NULL,NULL,1,NULL,NULL,NULL,'IjIwMjYxMTIzLTA0MDMwNi40MzItZjU5NWZhYmEi',NULL,NULL,0,NULL,NULL,'600ce8c5-798d-42b5-92f4-3b6291b98413',NULL,'DBOS_JSON',NULL,0,0,NULL,NULL,NULL,NULL,0,'kmend');
+INSERT INTO application_versions VALUES('3dd72ed0-72e0-45ed-a431-286f4c5ab107','1',1795406586431,1795406586431,'kmend');
+INSERT INTO sqlite_sequence VALUES('goose_db_version',3);
