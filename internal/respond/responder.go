@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -207,7 +209,7 @@ func (r *Responder) sweepAlways(ctx context.Context) {
 	}
 }
 
-// sweep gives a workflow to every open incident that has none and is not another
+// sweep gives a workflow to every incident that needs one, has none and is not another
 // replica's; two replicas that do so at once give it the same. idle are those
 // that nobody worked on at the last sweep: whatever the engine says of them,
 // their workflow is not running. It is nil at the start, when the engine has
@@ -244,6 +246,9 @@ func (r *Responder) takeUp(id string, stuck bool) error {
 	if err != nil {
 		return fmt.Errorf("looking for the workflow of incident %s: %w", id, err)
 	}
+	runs = slices.DeleteFunc(runs, func(w dbos.WorkflowStatus) bool { // of later episodes
+		return w.ID != id && !strings.HasPrefix(w.ID, id+"~")
+	})
 	for _, w := range runs {
 		alive := w.Status == dbos.WorkflowStatusPending || w.Status == dbos.WorkflowStatusEnqueued || w.Status == dbos.WorkflowStatusDelayed
 		if alive && !stuck {
@@ -253,7 +258,7 @@ func (r *Responder) takeUp(id string, stuck bool) error {
 	if len(runs) == 0 {
 		return r.run(id, id)
 	}
-	r.Logger.Warn("incident is open and its workflow is not running; it gets a new one", "incident", id, "runs", len(runs))
+	r.Logger.Warn("incident has no end and its workflow is not running; it gets a new one", "incident", id, "runs", len(runs))
 	return r.run(id, fmt.Sprintf("%s~%d", id, len(runs)+1))
 }
 

@@ -132,6 +132,34 @@ func TestSweeperTakesUpAStrandedIncident(t *testing.T) {
 	}
 }
 
+// An alert that resolves before the workflow of its incident is started (kmend was
+// killed, or takes alerts in and has not started) ends the incident, and that is told.
+func TestClosedBeforeItBegan(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "kmend.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	d := &stages{}
+	early, err := New(options(s, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []incident.Notification{firing("/a"), resolvedOf(firing("/a"))} {
+		if err := early.Ingest(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := startOn(t, s, d)
+	if inc := b.reported(); inc.Outcome != incident.Superseded {
+		t.Errorf("outcome %s", inc.Outcome)
+	}
+	if ids, err := s.Unattended(t.Context()); err != nil || len(ids) != 0 {
+		t.Errorf("unattended when all is told: %q, %v", ids, err)
+	}
+}
+
 // An incident in the middle of which kmend was away for too long is not gone on
 // with, one that waits for a person is.
 func TestInterrupted(t *testing.T) {

@@ -117,16 +117,17 @@ func (s *Store) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Unattended returns the open incidents, oldest first, that this replica owns or
-// nobody does.
+// Unattended returns the incidents, oldest first, that this replica owns or nobody
+// does, and that are open or were closed before their flow had begun.
 func (s *Store) Unattended(ctx context.Context) (ids []string, err error) {
 	_, token := s.lease.own()
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		ids, err = column(ctx, tx, `SELECT id FROM incidents WHERE closed_at IS NULL AND (owner = '' OR owner = ?) ORDER BY id`, token)
+		ids, err = column(ctx, tx, `SELECT id FROM incidents WHERE closed_at IS NULL AND (owner = '' OR owner = ?)
+			UNION SELECT id FROM incidents WHERE owned_at = 0 AND owner = '' ORDER BY id`, token)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("listing open incidents that nobody else has: %w", err)
+		return nil, fmt.Errorf("listing incidents that nobody else has: %w", err)
 	}
 	return ids, nil
 }
