@@ -34,6 +34,8 @@ type child struct {
 
 	Replica string   // with this name it is one of several: see replica_child_test.go
 	Points  []string // of such a one: it takes in an alert for each, and hangs there with it
+
+	Life int // of one that asks what started it for everything: see jungle_child_test.go
 }
 
 func TestMain(m *testing.M) {
@@ -43,8 +45,11 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		run := c.main
-		if c.Replica != "" {
+		switch {
+		case c.Replica != "":
 			run = c.replica
+		case c.Life > 0:
+			run = c.inJungle
 		}
 		if err := run(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)

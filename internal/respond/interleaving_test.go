@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/rpc/jsonrpc"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -29,13 +31,55 @@ type jungle struct {
 	no      map[string]bool // incidents to which a no was taken
 	effects map[string]int  // of INCIDENT/STEP: 1 while it is in effect
 	at      map[string]string
-	get     func(id string) incident.Incident
 	applied int
 	undone  int
+
+	dir    string // where kmend is reached
+	life   int    // that kmend has now: 1, and one more after each death
+	kill   func() error
+	deadly int // how many in a hundred calls kmend does not live to make, and as many to hear the answer of
+	deaths int
+}
+
+// deadly is so that a life has some incidents in it.
+const deadly = 1
+
+// die kills kmend, whatever it is at.
+func (j *jungle) die() {
+	j.life++
+	j.deaths++
+	_ = j.kill() // it may have ended
+}
+
+// mayDie is a moment in which kmend may be killed.
+func (j *jungle) mayDie() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.chance(j.deadly) {
+		j.die()
+	}
+}
+
+// over reports whether a life of kmend is, or will be as soon as it is told to stop.
+func (j *jungle) over(life int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return life != j.life
+}
+
+// get reads an incident, as kmend has it. An error is that kmend is dead.
+func (j *jungle) get(id string) (inc incident.Incident, err error) {
+	client, err := jsonrpc.Dial("unix", child{Dir: j.dir, Life: j.life}.door())
+	if err != nil {
+		return inc, err
+	}
+	defer client.Close()
+	err = client.Call("Kmend.Get", id, &inc)
+	return inc, err
 }
 
 func newJungle(t *testing.T, seed uint64) *jungle {
-	return &jungle{t: t, rand: rand.New(rand.NewPCG(seed, 1)), yes: map[string]bool{}, no: map[string]bool{},
+	return &jungle{t: t, dir: t.TempDir(), life: 1, deadly: deadly, rand: rand.New(rand.NewPCG(seed, 1)), yes: map[string]bool{}, no: map[string]bool{},
 		effects: map[string]int{}, at: map[string]string{}}
 }
 
@@ -124,7 +168,11 @@ func (j *jungle) apply(p incident.Plan, step int) (incident.Execution, error) {
 	wrong := func(format string, args ...any) {
 		j.t.Errorf("step %d of incident %s on %s: "+format, append([]any{step + 1, id, cgroup}, args...)...)
 	}
-	if d := j.get(id).Diagnosis; d == nil || d.Verdict != incident.Confirmed || d.Findings[0].Cause != p.Cause {
+	inc, err := j.get(id)
+	if err != nil {
+		return incident.Execution{}, err
+	}
+	if d := inc.Diagnosis; d == nil || d.Verdict != incident.Confirmed || d.Findings[0].Cause != p.Cause {
 		wrong("the kernel does not confirm it: %+v", d)
 	}
 	if !j.paused.IsZero() && time.Since(j.paused) > grace {
@@ -141,8 +189,14 @@ func (j *jungle) apply(p incident.Plan, step int) (incident.Execution, error) {
 	if j.no[id] {
 		wrong("somebody said no")
 	}
-	if other := j.at[cgroup]; other != "" && other != id && !j.get(other).Phase.Closed() {
-		wrong("incident %s is at it", other)
+	if before := j.at[cgroup]; before != "" && before != id {
+		other, err := j.get(before)
+		if err != nil {
+			return incident.Execution{}, err
+		}
+		if !other.Phase.Closed() {
+			wrong("incident %s is at it", before)
+		}
 	}
 	j.at[cgroup] = id
 	if j.effects[key] != 0 {
@@ -168,8 +222,10 @@ func (j *jungle) undo(p incident.Plan, step int) (incident.Execution, error) {
 	if j.chance(5) {
 		return incident.Execution{}, errors.New("somebody changed it since")
 	}
-	j.effects[fmt.Sprintf("%s/%d", p.Runbook, step)]--
-	j.undone++
+	if key := fmt.Sprintf("%s/%d", p.Runbook, step); j.effects[key] > 0 { // else a kmend did it that did not live to hear so
+		j.effects[key]--
+		j.undone++
+	}
 	return incident.Execution{Result: "undone"}, nil
 }
 
@@ -182,31 +238,30 @@ func (j *jungle) pause(on bool) {
 	}
 }
 
-// answer says yes or no to what waits.
-func (j *jungle) answer(ctx context.Context, b bench, inc incident.Incident, yes bool) {
+// answers says yes or no to what waits.
+func (j *jungle) answers(m *mortal, inc incident.Incident, yes bool) {
 	j.mu.Lock()
 	if yes {
 		j.yes[inc.ID] = true // before: the plan may go on before the call returns
 	}
 	j.mu.Unlock()
-	err := b.Approve(ctx, incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: yes, By: "ada", Name: "ada"})
-	if err != nil && !store.Refused(err) {
-		j.t.Errorf("answering %s: %v", inc.ID, err)
-	}
+	var taken bool
+	err := m.ask("Approve", incident.Approval{Incident: inc.ID, Plan: inc.Plan.Digest(), Approve: yes, By: "ada", Name: "ada"}, &taken)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !yes && err == nil {
+	if !yes && err == nil && taken {
 		j.no[inc.ID] = true
 	}
 }
 
 // TestInterleavings drives random interleavings of alerts, resolves, answers,
-// expiries, pauses, stops and API errors, and looks at what must hold in any order.
-// Crashes are TestKilledAnywhere's and TestReplicas'.
+// expiries, pauses, stops, crashes and API errors, and looks at what must hold in
+// any order. kmend is a process of its own, which is killed between two turns and
+// in the middle of its calls.
 func TestInterleavings(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
-	var applied, undone int
+	var applied, undone, deaths int
 	all := map[incident.Outcome]int{}
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -214,48 +269,27 @@ func TestInterleavings(t *testing.T) {
 			j, outcomes := interleave(t, seed, 200)
 			mu.Lock()
 			defer mu.Unlock()
-			applied, undone = applied+j.applied, undone+j.undone
+			applied, undone, deaths = applied+j.applied, undone+j.undone, deaths+j.deaths
 			for o, n := range outcomes {
 				all[o] += n
 			}
 		})
 	}
 	t.Cleanup(func() { // once all of them have ended
-		if applied < 20 || undone == 0 || all[incident.Fixed] == 0 || all[incident.Denied] == 0 || all[incident.Failed] == 0 {
-			t.Errorf("not much happened: %d applied, %d undone, %v", applied, undone, all)
+		if applied < 20 || undone == 0 || deaths < 10 || all[incident.Fixed] == 0 || all[incident.Denied] == 0 || all[incident.Failed] == 0 {
+			t.Errorf("not much happened: %d applied, %d undone, %d deaths, %v", applied, undone, deaths, all)
 		}
 	})
 }
 
 func interleave(t *testing.T, seed uint64, turns int) (*jungle, map[incident.Outcome]int) {
-	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "kmend.db"))
-	if err != nil {
+	j := newJungle(t, seed)
+	if err := serve(filepath.Join(j.dir, "world"), "World", World{j}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() })
-	j := newJungle(t, seed)
-	j.get = func(id string) incident.Incident {
-		inc, err := s.Get(context.WithoutCancel(t.Context()), id)
-		if err != nil {
-			t.Errorf("reading incident %s: %v", id, err)
-		}
-		return inc
-	}
-	patient := func(o *Options) { o.ApprovalExpiry, o.StageTimeout = 400*time.Millisecond, 5*time.Second }
-	run := func() (bench, func()) {
-		o := options(s, j.stages())
-		patient(&o)
-		r, err := New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		b := bench{Responder: r, t: t, store: s}
-		return b, b.stop
-	}
-	b, stop := run()
+	m := &mortal{child: child{Dir: j.dir}, t: t, world: j}
+	m.live()
+	t.Cleanup(func() { _ = m.cmd.Process.Kill() })
 	choose := rand.New(rand.NewPCG(seed, 2))
 	begins := map[string]int{} // of a target's firing: each time another alert
 	// Each target has alerts of two groups, so that two incidents are about it.
@@ -266,6 +300,13 @@ func interleave(t *testing.T, seed uint64, turns int) (*jungle, map[incident.Out
 		n.Alerts[0].StartsAt = n.Alerts[0].StartsAt.Add(time.Duration(begins[target]) * time.Hour)
 		return n
 	}
+	acknowledged := map[string]bool{} // fingerprints of what fires
+	ingest := func(n incident.Notification) {
+		m.always("Ingest", n, &struct{}{})
+		if n.Status == incident.Firing {
+			acknowledged[n.Alerts[0].Fingerprint] = true
+		}
+	}
 	targets := []string{"/a1x", "/a1y", "/a2x", "/a2y", "/b1x", "/b1y", "/b2x", "/c1x"}
 	for range turns {
 		target := targets[choose.IntN(len(targets))]
@@ -274,62 +315,69 @@ func interleave(t *testing.T, seed uint64, turns int) (*jungle, map[incident.Out
 			if choose.IntN(3) == 0 {
 				begins[target]++ // it fires anew: what has ended opens again, what is open goes on
 			}
-			b.ingest(alert(target))
+			ingest(alert(target))
 		case n < 55:
-			b.ingest(resolvedOf(alert(target)))
+			ingest(resolvedOf(alert(target)))
 			begins[target]++
 		case n < 80:
-			for _, inc := range j.waiting(b) {
-				j.answer(t.Context(), b, inc, choose.IntN(4) > 0)
+			var waiting []incident.Incident
+			m.always("List", store.Filter{Phase: incident.AwaitingApproval}, &waiting)
+			for _, inc := range waiting {
+				j.answers(m, inc, choose.IntN(4) > 0)
 			}
 		case n < 86:
 			j.pause(true)
 			if choose.IntN(4) == 0 {
 				time.Sleep(2 * grace)
 			}
-		case n < 97:
+		case n < 95:
 			j.pause(false)
+		case n < 98:
+			j.mu.Lock()
+			j.die()
+			j.mu.Unlock()
 		default:
-			stop()
-			b, stop = run()
+			m.stop()
+			m.live()
 		}
 		time.Sleep(time.Duration(choose.IntN(12)) * time.Millisecond)
 	}
 	j.pause(false)
+	j.mu.Lock()
+	j.deadly = 0
+	j.mu.Unlock()
 	for _, target := range targets {
-		b.ingest(resolvedOf(alert(target)))
+		ingest(resolvedOf(alert(target)))
 	}
-	list := j.ended(b)
-	stop()
+	list := m.ended()
+	m.stop()
+	for f := range acknowledged {
+		if !slices.ContainsFunc(list, func(inc incident.Incident) bool {
+			return slices.ContainsFunc(inc.Alerts, func(a incident.Alert) bool { return a.Fingerprint == f })
+		}) {
+			t.Errorf("alert %s was acknowledged and is in no incident", f)
+		}
+	}
 	return j, j.judge(list)
 }
 
-func (j *jungle) waiting(b bench) []incident.Incident {
-	list, err := b.store.List(b.t.Context(), store.Filter{Phase: incident.AwaitingApproval})
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return list
-}
-
 // ended waits until nothing is open any more.
-func (j *jungle) ended(b bench) []incident.Incident {
+func (m *mortal) ended() []incident.Incident {
 	for until := time.Now().Add(90 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		list, err := b.store.List(b.t.Context(), store.Filter{})
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		open := 0
+		var list, open []incident.Incident
+		m.always("All", struct{}{}, &list)
 		for _, inc := range list {
 			if !hasKind(inc, "notified") {
-				open++
+				open = append(open, inc)
 			}
 		}
-		if open == 0 {
+		if len(open) == 0 {
 			return list
 		}
 		if time.Now().After(until) {
-			b.t.Fatalf("%d of %d incidents have no end after 90 s", open, len(list))
+			_ = m.cmd.Process.Kill()
+			_ = m.cmd.Wait()
+			m.t.Fatalf("%d of %d incidents have no end after 90 s, the first, %s, is %s: %v\n%s", len(open), len(list), open[0].ID, open[0].Phase, open[0].Timeline, m.cmd.Stderr)
 		}
 	}
 }
@@ -359,6 +407,6 @@ func (j *jungle) judge(list []incident.Incident) (outcomes map[incident.Outcome]
 			}
 		}
 	}
-	j.t.Logf("%d incidents, %d applied, %d undone: %v", len(list), j.applied, j.undone, outcomes)
+	j.t.Logf("%d incidents, %d applied, %d undone, %d deaths: %v", len(list), j.applied, j.undone, j.deaths, outcomes)
 	return outcomes
 }
