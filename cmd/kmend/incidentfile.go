@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/kmend/kmend/incident"
 )
@@ -15,6 +17,35 @@ const maxIncidentFile = 64 << 20
 
 // wantIncident is what such a file is.
 const wantIncident = "want an incident (kmend incidents show ID -o json) or a diagnosis (kmend diagnose -o json)"
+
+// isFile tells a file from an incident's ID: it has a slash, ends in .json, or is there.
+func isFile(name string) bool {
+	if strings.Contains(name, "/") || strings.HasSuffix(name, ".json") {
+		return true
+	}
+	_, err := os.Stat(name)
+	return err == nil && name != ""
+}
+
+// checkIDOrFile is bad usage.
+func checkIDOrFile(name string) error {
+	if isFile(name) {
+		return nil
+	}
+	if err := checkID(name); err != nil {
+		return fmt.Errorf("%w; or give a file", err)
+	}
+	return nil
+}
+
+// incident reads a file, or asks the server for an ID.
+func (r remote) incident(ctx context.Context, name string) (inc incident.Incident, err error) {
+	if isFile(name) {
+		return readIncident(name)
+	}
+	err = r.get(ctx, "/api/v1/incidents/"+name, &inc)
+	return inc, err
+}
 
 // readIncident reads an incident, or a diagnosis and makes an incident around it.
 func readIncident(path string) (incident.Incident, error) {

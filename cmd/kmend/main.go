@@ -32,6 +32,7 @@ type cli struct {
 	Incidents incidentsCmd `cmd:"" help:"List incidents of a server, or show one."`
 	Approve   approveCmd   `cmd:"" help:"Allow or deny the plan of an incident that waits for a person."`
 	Deny      denyCmd      `cmd:"" help:"Deny the plan of an incident that waits for a person."`
+	Report    reportCmd    `cmd:"" help:"Show what is sent of an incident, and send nothing."`
 	Runbook   runbookCmd   `cmd:"" help:"Check runbooks, simulate one, or print their JSON Schema."`
 	Policy    policyCmd    `cmd:"" help:"Check policies, and test what they decide."`
 	Pause     pauseCmd     `cmd:"" help:"Stop a server from changing anything, at once."`

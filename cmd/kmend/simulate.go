@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/app"
 	"github.com/kmend/kmend/internal/build"
 	"github.com/kmend/kmend/internal/store"
@@ -31,21 +29,10 @@ func (c *simulateCmd) Validate() error {
 	if strings.TrimSpace(c.Runbook) == "" {
 		return errors.New("which runbook? Give its name, or a YAML file")
 	}
-	if !c.inFile() {
-		if err := checkID(c.Incident); err != nil {
-			return fmt.Errorf("--incident: %w; or give a file", err)
-		}
+	if err := checkIDOrFile(c.Incident); err != nil {
+		return fmt.Errorf("--incident: %w", err)
 	}
 	return c.remote.Validate()
-}
-
-// inFile tells a file from an incident's ID: it has a slash, ends in .json, or is there.
-func (c *simulateCmd) inFile() bool {
-	if strings.Contains(c.Incident, "/") || strings.HasSuffix(c.Incident, ".json") {
-		return true
-	}
-	_, err := os.Stat(c.Incident)
-	return err == nil && c.Incident != ""
 }
 
 // Run simulates and prints. Whatever the answer is, it is a success.
@@ -54,7 +41,7 @@ func (c *simulateCmd) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return fmt.Errorf("reading the configuration:\n%w", err)
 	}
-	inc, err := c.incident(ctx)
+	inc, err := c.incident(ctx, c.Incident)
 	if err != nil {
 		return err
 	}
@@ -64,7 +51,7 @@ func (c *simulateCmd) Run(ctx context.Context, out *output) error {
 	}
 	o := app.Options{Version: build.Of(version).Version, Logger: slog.New(slog.DiscardHandler)}
 	var past app.Past
-	if !c.inFile() {
+	if !isFile(c.Incident) {
 		past = server{c.remote}
 	}
 	s, err := app.Simulate(ctx, config, o, c.Runbook, inc, at, past)
@@ -75,14 +62,6 @@ func (c *simulateCmd) Run(ctx context.Context, out *output) error {
 		return report.SimulationJSON(out.Stdout, s)
 	}
 	return report.SimulationText(out.Stdout, s, inc.Target, report.Options{Color: out.Color, Width: width(out.Stdout)})
-}
-
-func (c *simulateCmd) incident(ctx context.Context) (inc incident.Incident, err error) {
-	if c.inFile() {
-		return readIncident(c.Incident)
-	}
-	err = c.get(ctx, "/api/v1/incidents/"+c.Incident, &inc)
-	return inc, err
 }
 
 // server is the one that has the incident: it knows what kmend did, and a pause.
