@@ -341,7 +341,7 @@ func TestDiagnosesAtOnce(t *testing.T) {
 		n := now.Add(1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 		now.Add(-1)
 		return saying(incident.Clean, "clean")(ctx, tg, 0)
 	}}
