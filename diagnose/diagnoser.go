@@ -37,9 +37,9 @@ func New(opts Options) (*Diagnoser, error) {
 // tried again: the Kubernetes API does not answer, ctx ended.
 func (d *Diagnoser) Diagnose(ctx context.Context, target incident.Target, window time.Duration) (incident.Diagnosis, error) {
 	start := time.Now()
-	diagnosis, err := d.diagnose(ctx, target, window)
+	located, diagnosis, err := d.diagnose(ctx, target, window)
 	if reason, ok := errors.AsType[obstacleError](err); ok {
-		diagnosis, err = inconclusive(target, start, window, string(reason)), nil
+		diagnosis, err = inconclusive(located, start, window, string(reason)), nil
 	}
 	if err != nil {
 		return incident.Diagnosis{}, fmt.Errorf("diagnosing %s: %w", target, err)
@@ -48,25 +48,25 @@ func (d *Diagnoser) Diagnose(ctx context.Context, target incident.Target, window
 	return diagnosis, nil
 }
 
-func (d *Diagnoser) diagnose(ctx context.Context, asked incident.Target, window time.Duration) (incident.Diagnosis, error) {
-	target, err := d.pods.locate(ctx, asked)
-	if err != nil {
-		return incident.Diagnosis{}, err
+// diagnose also says what is known of the target, whatever stands in the way then.
+func (d *Diagnoser) diagnose(ctx context.Context, asked incident.Target, window time.Duration) (target incident.Target, _ incident.Diagnosis, err error) {
+	if target, err = d.pods.locate(ctx, asked); err != nil {
+		return asked, incident.Diagnosis{}, err
 	}
 	agent, err := d.agent.of(ctx, target)
 	if err != nil {
-		return incident.Diagnosis{}, err
+		return target, incident.Diagnosis{}, err
 	}
 	m, err := d.measure(ctx, agent, target, window)
 	if err != nil {
-		return incident.Diagnosis{}, err
+		return target, incident.Diagnosis{}, err
 	}
 	if agent.node != "" && m.Node.Name != "" && !sameNode(agent.node, m.Node.Name) {
-		return incident.Diagnosis{}, obstacleError(fmt.Sprintf("%s says that it is on node %s; correct agents.static, or the agent's node name", agent.name, quote(m.Node.Name)))
+		return target, incident.Diagnosis{}, obstacleError(fmt.Sprintf("%s says that it is on node %s; correct agents.static, or the agent's node name", agent.name, quote(m.Node.Name)))
 	}
 	diagnosis := cause.Diagnose(m)
 	diagnosis.Target = merge(target, m.Target)
-	return diagnosis, nil
+	return target, diagnosis, nil
 }
 
 // pause is between two questions to an agent that is busy.
