@@ -48,7 +48,7 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 	for _, got := range done { // with ErrFull too: an alert may have resolved
 		r.metrics.seeds.WithLabelValues(resultOf(got)).Inc()
 		if got.ID != "" {
-			r.changed(got.ID, got.Superseded)
+			r.changed(got.ID, false)
 		}
 		switch {
 		case got.New:

@@ -63,7 +63,7 @@ func (r *Responder) notify(ctx context.Context, inc incident.Incident) (err erro
 func (r *Responder) record(ctx context.Context, id, key string, c store.Change) error {
 	_, err := r.Store.Record(ctx, id, key, c)
 	if err == nil {
-		r.changed(id, c.To == incident.AwaitingApproval || c.To.Closed())
+		r.changed(id, c.To == incident.AwaitingApproval)
 	}
 	return err
 }

@@ -90,7 +90,7 @@ func TestMessages(t *testing.T) {
 	if m, err := s.Message(t.Context(), open); err != nil || m != (Message{}) {
 		t.Errorf("a message before there is one: %+v, %v", m, err)
 	}
-	for _, m := range []Message{{open, "C1", "", "", false}, {open, "C1", "1.2", "d1", false}, {told, "C1", "1.3", "d2", true}} {
+	for _, m := range []Message{{open, "C1", "", "", false, ""}, {open, "C1", "1.2", "d1", false, "x asks"}, {told, "C1", "1.3", "d2", true, ""}} {
 		if err := s.KeepMessage(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}

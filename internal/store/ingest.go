@@ -77,6 +77,9 @@ func (s *Store) Ingest(ctx context.Context, seeds []Seed, limit int) ([]Ingested
 	return out, nil
 }
 
+// retriedFor is how late a firing may be delivered again that has resolved since.
+const retriedFor = 5 * time.Minute
+
 // delivery is one seed on its way into the database.
 type delivery struct {
 	ctx  context.Context
@@ -153,7 +156,7 @@ func (d delivery) create() (Ingested, error) {
 	if err != nil {
 		return Ingested{}, err
 	}
-	if _, err := d.remember(id); err != nil {
+	if err := d.own(id); err != nil {
 		return Ingested{}, err
 	}
 	e := incident.Event{
@@ -188,7 +191,7 @@ func (d delivery) update(inc incident.Incident) (Ingested, error) {
 	var joined []incident.Alert
 	if !inc.Phase.Acted() && !repeats(d.seed.Alerts, inc.Alerts) {
 		// What fires anew once this one acts was not diagnosed by it: not remembered,
-		// it opens an incident of its own when it is delivered after the end.
+		// it opens the next episode at the end.
 		if joined, err = d.remember(inc.ID); err != nil {
 			return got, err
 		}
@@ -266,15 +269,18 @@ func (d delivery) noteResolved(id string, phase incident.Phase) error {
 // knownFiring is the incident that was about every firing alert of the seed
 // already, "" when one of them is new. A firing that starts earlier than a known
 // one of its fingerprint is known too: Alertmanager moves startsAt back when it
-// merges what two Prometheus servers send, and retries come late.
+// merges what two Prometheus servers send, and retries come late. One that resolved
+// a while ago before anything was done fires again, though it says that it began
+// before: Prometheus could not reach Alertmanager meanwhile.
 func (d delivery) knownFiring() (id string, err error) {
 	for _, a := range d.seed.Alerts {
 		if a.Status == incident.Resolved {
 			continue
 		}
 		var at string
-		err := d.c.QueryRowContext(d.ctx, `SELECT incident FROM firings WHERE dedup_key = ? AND fingerprint = ? AND starts_at >= ? ORDER BY starts_at LIMIT 1`,
-			d.seed.DedupKey, a.Fingerprint, a.StartsAt.UnixNano()).Scan(&at)
+		err := d.c.QueryRowContext(d.ctx, `SELECT f.incident FROM firings f JOIN incidents i ON i.id = f.incident
+			WHERE f.dedup_key = ? AND f.fingerprint = ? AND f.starts_at >= ? AND NOT (i.outcome = ? AND i.closed_at < ?) ORDER BY f.starts_at LIMIT 1`,
+			d.seed.DedupKey, a.Fingerprint, a.StartsAt.UnixNano(), incident.Superseded, d.now.Add(-retriedFor).UnixNano()).Scan(&at)
 		if errors.Is(err, sql.ErrNoRows) {
 			return "", nil
 		}
@@ -284,6 +290,23 @@ func (d delivery) knownFiring() (id string, err error) {
 		id = max(id, at) // ids sort by time
 	}
 	return id, nil
+}
+
+// own writes down that the seed's firings are those of an incident, whatever they
+// were before.
+func (d delivery) own(id string) error {
+	for _, a := range d.seed.Alerts {
+		if a.Status == incident.Resolved {
+			continue
+		}
+		_, err := d.c.ExecContext(d.ctx, `INSERT INTO firings (dedup_key, fingerprint, starts_at, incident) VALUES (?, ?, ?, ?)
+			ON CONFLICT (dedup_key, fingerprint, starts_at) DO UPDATE SET incident = excluded.incident`,
+			d.seed.DedupKey, a.Fingerprint, a.StartsAt.UnixNano(), id)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remember writes down the seed's firings and returns those not seen before.

@@ -68,7 +68,7 @@ func testDeliveries(t *testing.T, empty opener) {
 		"a new firing while kmend acts": {
 			{alerts: []incident.Alert{alert("1", f, noon)}, want: Ingested{New: true}, same: 0},
 			{alerts: []incident.Alert{alert("1", f, later)}, acted: true, same: 0},
-			{alerts: []incident.Alert{alert("1", f, later)}, closed: true, want: Ingested{New: true}, same: 2},
+			{alerts: []incident.Alert{alert("1", f, later)}, closed: true, same: 2}, // of the episode that the end opened
 			{alerts: []incident.Alert{alert("1", f, noon)}, closed: true, want: Ingested{Known: true}, same: 0},
 		},
 		"resolved of an earlier firing": {

@@ -15,13 +15,14 @@ type Message struct {
 	TS       string // names the message in its channel; empty until it was posted
 	Shown    string // digest of what it says
 	Final    bool   // nothing of it will change any more
+	Notified string // of what a person is needed for, people heard last
 }
 
 // Message reads the message of an incident; the zero Message when there is none.
 func (s *Store) Message(ctx context.Context, id string) (m Message, err error) {
 	var final int64
-	err = s.readers.QueryRowContext(ctx, `SELECT incident, channel, ts, shown, final FROM slack_messages WHERE incident = ?`, id).
-		Scan(&m.Incident, &m.Channel, &m.TS, &m.Shown, &final)
+	err = s.readers.QueryRowContext(ctx, `SELECT incident, channel, ts, shown, final, notified FROM slack_messages WHERE incident = ?`, id).
+		Scan(&m.Incident, &m.Channel, &m.TS, &m.Shown, &final, &m.Notified)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Message{}, nil
 	}
@@ -69,9 +70,9 @@ func (s *Store) KeepMessage(ctx context.Context, m Message) error {
 		final = 1
 	}
 	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
-		_, err := c.ExecContext(ctx, `INSERT INTO slack_messages (incident, channel, ts, shown, final) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (incident) DO UPDATE SET channel = excluded.channel, ts = excluded.ts, shown = excluded.shown, final = excluded.final`,
-			m.Incident, m.Channel, m.TS, m.Shown, final)
+		_, err := c.ExecContext(ctx, `INSERT INTO slack_messages (incident, channel, ts, shown, final, notified) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (incident) DO UPDATE SET channel = excluded.channel, ts = excluded.ts, shown = excluded.shown, final = excluded.final, notified = excluded.notified`,
+			m.Incident, m.Channel, m.TS, m.Shown, final, m.Notified)
 		return err
 	})
 	if err != nil {

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Sent is what PagerDuty was told of an incident.
@@ -55,4 +57,25 @@ func (s *Store) Unsent(ctx context.Context, since time.Time) (ids []string, err 
 		return nil, fmt.Errorf("listing what PagerDuty was not told: %w", err)
 	}
 	return ids, nil
+}
+
+// Others counts the other incidents of the group of an incident, received since a
+// time, that are open, or whose last episode ended and is not fixed or superseded.
+func (s *Store) Others(ctx context.Context, id string, since time.Time) (n int, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		var key, first string
+		if err := tx.QueryRowContext(ctx, `SELECT dedup_key, first FROM incidents WHERE id = ?`, id).Scan(&key, &first); err != nil {
+			return err
+		}
+		group, _, _ := strings.Cut(key, "\n")
+		group += "\n"
+		return tx.QueryRowContext(ctx, `SELECT count(DISTINCT first) FROM incidents i WHERE received_at >= ?1 AND first <> ?2
+			AND substr(dedup_key, 1, ?3) = ?4 AND (closed_at IS NULL OR outcome NOT IN ('fixed', 'superseded'))
+			AND NOT EXISTS (SELECT 1 FROM incidents j WHERE j.first = i.first AND j.episode > i.episode)`,
+			since.UnixNano(), first, utf8.RuneCountInString(group), group).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting the other incidents of the group of incident %q: %w", id, err)
+	}
+	return n, nil
 }

@@ -1,12 +1,42 @@
 package store
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/kmend/kmend/incident"
 )
+
+// Others are those of the same group that somebody may be needed for.
+func TestOthers(t *testing.T) { testOthers(t, openTest) }
+
+func testOthers(t *testing.T, empty opener) {
+	s := empty(t)
+	one := func(key string) string {
+		about := seed(alert(key, incident.Firing, noon))
+		about.DedupKey = key
+		return ingest(t, s, about).ID
+	}
+	a, b, c := one("{}:{x=\"ü\"}\na"), one("{}:{x=\"ü\"}\nb"), one("{}:{x=\"ü\"}\nc")
+	one("{}:{x=\"üb\"}\nd")
+	want := func(since time.Time, n int) {
+		t.Helper()
+		if got, err := s.Others(t.Context(), a, since); err != nil || got != n {
+			t.Errorf("Others = %d, %v; want %d", got, err, n)
+		}
+	}
+	want(time.Unix(0, 0), 2)
+	want(time.Now().Add(time.Minute), 0)
+	for i, to := range []incident.Phase{incident.Diagnosing, incident.Planned, incident.Executing, incident.Verifying} {
+		record(t, s, b, fmt.Sprint(i), Change{To: to})
+	}
+	record(t, s, b, "end", Change{To: incident.ResolvedPhase, Outcome: incident.Fixed})
+	want(time.Unix(0, 0), 1)
+	record(t, s, c, "end", Change{To: incident.Escalated, Outcome: incident.Denied})
+	want(time.Unix(0, 0), 1)
+}
 
 // What PagerDuty was told is read as it was kept, and what it was not told is found.
 func TestSent(t *testing.T) { testSent(t, openTest) }

@@ -173,10 +173,16 @@ func apply(ctx context.Context, c *sql.Conn, id, key string, p prepared) error {
 		}
 	}
 	p.Event.Phase = phase
-	if err := appendEvent(ctx, c, id, key, p.Event); err != nil || p.CorrelateWithin <= 0 || p.Diagnosis == nil {
+	if err := appendEvent(ctx, c, id, key, p.Event); err != nil {
 		return err
 	}
-	return correlate(ctx, c, id, p)
+	switch {
+	case p.CorrelateWithin > 0 && p.Diagnosis != nil:
+		return correlate(ctx, c, id, p)
+	case p.To.Closed():
+		return goOn(ctx, c, id, p.Event.At)
+	}
+	return nil
 }
 
 func save(ctx context.Context, c *sql.Conn, id string, phase incident.Phase, decisions sql.NullString, p prepared) error {

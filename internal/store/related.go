@@ -28,10 +28,16 @@ type predecessor struct {
 // extends is the episode that a new one follows; nil when the last incident of
 // the key ended too long ago, or there is none.
 func (d delivery) extends() (*predecessor, error) {
+	if d.seed.ExtendWithin <= 0 {
+		return nil, nil
+	}
 	var e predecessor
 	var last int64
+	// Its last episode by number: the clocks of two replicas differ, and one may be set.
 	err := d.c.QueryRowContext(d.ctx, `SELECT i.first, i.episode, i.outcome, (SELECT max(t.at) FROM timeline t WHERE t.incident = i.id)
-		FROM incidents i WHERE i.dedup_key = ? ORDER BY i.received_at DESC, i.episode DESC LIMIT 1`, d.seed.DedupKey).Scan(&e.first, &e.episode, &e.outcome, &last)
+		FROM incidents i WHERE i.dedup_key = ?1
+		AND i.first = (SELECT j.first FROM incidents j WHERE j.dedup_key = ?1 ORDER BY j.received_at DESC, j.id DESC LIMIT 1)
+		ORDER BY i.episode DESC LIMIT 1`, d.seed.DedupKey).Scan(&e.first, &e.episode, &e.outcome, &last)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -47,6 +53,25 @@ func (d delivery) extends() (*predecessor, error) {
 // again says how an episode follows the one before.
 func (e predecessor) again(now time.Time, episode int) string {
 	return fmt.Sprintf("it fires again %s after the last time, which ended as %s (%d times now)", now.Sub(e.at).Round(time.Second), e.outcome, episode)
+}
+
+// goOn opens the next episode of an incident that ends while alerts of it fire that
+// it was not about: they came while it acted. The sweep finds it.
+func goOn(ctx context.Context, c *sql.Conn, id string, now time.Time) error {
+	d := delivery{ctx: ctx, c: c, now: now, seed: Seed{Source: "kmend", ExtendWithin: time.Hour}}
+	var target, alerts string
+	if err := c.QueryRowContext(ctx, `SELECT dedup_key, no_target, target, alerts FROM incidents WHERE id = ?`, id).
+		Scan(&d.seed.DedupKey, &d.seed.NoTarget, &target, &alerts); err != nil {
+		return err
+	}
+	if err := errors.Join(fromJSON(target, &d.seed.Target), fromJSON(alerts, &d.seed.Alerts)); err != nil || !anyFiring(d.seed.Alerts) {
+		return err
+	}
+	if known, err := d.knownFiring(); err != nil || known != "" {
+		return err
+	}
+	_, err := d.create()
+	return err
 }
 
 // correlate makes a diagnosed incident a part of the first one around it that has
@@ -86,7 +111,7 @@ func correlate(ctx context.Context, c *sql.Conn, id string, p prepared) error {
 	if parent.What != node || node == "" {
 		parent.Shares, parent.What = incident.SharesCause, string(root.Cause)
 	}
-	if err := c.QueryRowContext(ctx, `SELECT count(*) + 1 FROM incidents WHERE parent = ?`, parent.Incident).Scan(&parent.Number); err != nil {
+	if parent.Number, err = number(ctx, c, parent.Incident, first); err != nil {
 		return err
 	}
 	if _, err := c.ExecContext(ctx, `UPDATE incidents SET parent = ?, shares = ?, shared = ?, part = ? WHERE id = ?`,
@@ -95,6 +120,15 @@ func correlate(ctx context.Context, c *sql.Conn, id string, p prepared) error {
 	}
 	return appendEvent(ctx, c, id, "correlated", incident.Event{At: p.Event.At, Phase: phase, Kind: "correlated",
 		Message: fmt.Sprintf("part of incident %s, with which it shares the %s %s", parent.Incident, parent.Shares, parent.What)})
+}
+
+// number is how manyth part of a parent an incident is: all its episodes are one.
+func number(ctx context.Context, c *sql.Conn, parent, first string) (n int, err error) {
+	err = c.QueryRowContext(ctx, `SELECT part FROM incidents WHERE parent = ? AND first = ? LIMIT 1`, parent, first).Scan(&n)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = c.QueryRowContext(ctx, `SELECT count(DISTINCT first) + 1 FROM incidents WHERE parent = ?`, parent).Scan(&n)
+	}
+	return n, err
 }
 
 // loadEpisodes reads the other times that the alerts of an incident fired.
@@ -123,7 +157,8 @@ func loadEpisodes(ctx context.Context, tx *sql.Tx, p *Progress) error {
 
 // loadParts reads what is part of an incident.
 func loadParts(ctx context.Context, tx *sql.Tx, p *Progress) error {
-	rows, err := tx.QueryContext(ctx, `SELECT outcome, count(*) FROM incidents WHERE parent = ? GROUP BY outcome`, p.Root())
+	rows, err := tx.QueryContext(ctx, `SELECT outcome, count(*) FROM incidents i WHERE parent = ?1
+		AND NOT EXISTS (SELECT 1 FROM incidents j WHERE j.first = i.first AND j.parent = ?1 AND j.episode > i.episode) GROUP BY outcome`, p.Root())
 	if err != nil {
 		return err
 	}
@@ -144,7 +179,7 @@ func loadParts(ctx context.Context, tx *sql.Tx, p *Progress) error {
 	if err := rows.Err(); err != nil || parts.Count == 0 {
 		return err
 	}
-	if parts.IDs, err = column(ctx, tx, `SELECT id FROM incidents WHERE parent = ? ORDER BY part LIMIT ?`, p.Root(), maxPartIDs); err != nil {
+	if parts.IDs, err = column(ctx, tx, `SELECT max(id) FROM incidents WHERE parent = ? GROUP BY first, part ORDER BY part LIMIT ?`, p.Root(), maxPartIDs); err != nil {
 		return err
 	}
 	p.Parts = &parts

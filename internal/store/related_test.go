@@ -120,6 +120,92 @@ func testReserveMessage(t *testing.T, empty opener) {
 	s.lease.set("", "")
 }
 
+// Whatever the clocks say, the episode after the last one is the next.
+func TestEpisodesDoNotGoByTheClock(t *testing.T) { testEpisodesDoNotGoByTheClock(t, openTest) }
+
+func testEpisodesDoNotGoByTheClock(t *testing.T, empty opener) {
+	s := empty(t)
+	var first string
+	for n := range 4 {
+		about := seed(alert("1", incident.Firing, noon.Add(time.Duration(n)*time.Minute)))
+		about.ExtendWithin = 3 * time.Hour
+		got := ingest(t, s, about)
+		if n == 0 {
+			first = got.ID
+			alter(t, s, `UPDATE incidents SET received_at = received_at + ?`, time.Hour.Nanoseconds()) // of a replica whose clock is ahead
+		} else if want := fmt.Sprintf("%s.%d", first, n+1); got.ID != want {
+			t.Fatalf("%+v, want %s", got, want)
+		}
+		record(t, s, got.ID, "end", Change{To: incident.Escalated, Outcome: incident.OutcomeClean})
+	}
+}
+
+func alter(t *testing.T, s *Store, statement string, args ...any) {
+	t.Helper()
+	err := s.write.do(t.Context(), func(ctx context.Context, c *sql.Conn) error {
+		_, err := c.ExecContext(ctx, statement, args...)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What begins to fire while an incident acts is the next episode of it at its end.
+func TestFiresWhileActing(t *testing.T) { testFiresWhileActing(t, openTest) }
+
+func testFiresWhileActing(t *testing.T, empty opener) {
+	s := empty(t)
+	id := ingest(t, s, seed(alert("1", incident.Firing, noon))).ID
+	for i, to := range []incident.Phase{incident.Diagnosing, incident.Planned, incident.Executing} {
+		record(t, s, id, fmt.Sprint("to", i), Change{To: to})
+	}
+	for range 2 {
+		if got := ingest(t, s, seed(alert("1", incident.Firing, noon.Add(time.Minute)), alert("2", incident.Firing, noon))); got.New || got.ID != id {
+			t.Fatalf("while it acts: %+v", got)
+		}
+	}
+	record(t, s, id, "verifying", Change{To: incident.Verifying})
+	record(t, s, id, "end", Change{To: incident.ResolvedPhase, Outcome: incident.Fixed})
+	open, err := s.OpenIDs(t.Context())
+	if err != nil || !slices.Equal(open, []string{id + ".2"}) {
+		t.Fatalf("open: %v, %v; want the next episode", open, err)
+	}
+	next := get(t, s, open[0])
+	if len(next.Alerts) != 2 || next.Target.Cgroup != "/a" || next.Phase != incident.Received {
+		t.Errorf("the next episode: %+v", next.Incident)
+	}
+	record(t, s, next.ID, "end", Change{To: incident.Escalated, Outcome: incident.OutcomeClean})
+	if got := ingest(t, s, seed(alert("1", incident.Firing, noon.Add(time.Minute)), alert("2", incident.Firing, noon))); got.New || got.ID != next.ID {
+		t.Errorf("delivered once more: %+v", got)
+	}
+	if open, err := s.OpenIDs(t.Context()); err != nil || len(open) > 0 {
+		t.Errorf("open: %v, %v", open, err)
+	}
+}
+
+// An alert that resolved and fires again with the time at which it began before is
+// no late delivery, when that is a while ago.
+func TestFiresAgainSinceThen(t *testing.T) { testFiresAgainSinceThen(t, openTest) }
+
+func testFiresAgainSinceThen(t *testing.T, empty opener) {
+	s := empty(t)
+	id := ingest(t, s, seed(alert("1", incident.Firing, noon))).ID
+	ingest(t, s, seed(alert("1", incident.Resolved, noon)))
+	if got := ingest(t, s, seed(alert("1", incident.Firing, noon))); got.New || got.ID != id {
+		t.Fatalf("a late delivery: %+v", got)
+	}
+	alter(t, s, `UPDATE incidents SET closed_at = closed_at - ?`, retriedFor.Nanoseconds())
+	again := ingest(t, s, seed(alert("1", incident.Firing, noon)))
+	if !again.New {
+		t.Fatalf("a while later: %+v, want it opened", again)
+	}
+	record(t, s, again.ID, "end", Change{To: incident.Escalated, Outcome: incident.OutcomeClean})
+	if got := ingest(t, s, seed(alert("1", incident.Firing, noon))); got.New || got.ID != again.ID {
+		t.Errorf("delivered once more: %+v", got)
+	}
+}
+
 // The time counts from when the alert resolved, where that was after the end.
 func TestFlappingCountsFromResolved(t *testing.T) {
 	s := openTest(t)
@@ -190,6 +276,17 @@ func testCorrelation(t *testing.T, empty opener) {
 			t.Errorf("%s: the timeline says %q", p.Target, said)
 		}
 	}
+	// A part that flaps is one part.
+	again := seed(alert("b", incident.Firing, noon.Add(time.Minute)))
+	again.DedupKey, again.Target, again.ExtendWithin = "b", incident.Target{Cgroup: "/b", Cluster: "c1"}, time.Hour
+	b2 := ingest(t, s, again).ID
+	record(t, s, b2, "diagnosing", Change{To: incident.Diagnosing})
+	record(t, s, b2, "diagnosed", Change{Diagnosis: &incident.Diagnosis{Node: incident.Node{Name: "n1"}, Verdict: incident.Clean}, CorrelateWithin: soon})
+	if p := get(t, s, b2).Parent; p == nil || p.Incident != a || p.Number != 1 {
+		t.Errorf("the second episode is part %+v", p)
+	}
+	record(t, s, b2, "end", Change{To: incident.Escalated, Outcome: incident.OutcomeClean})
+	b = b2
 	parts := get(t, s, a).Parts
 	if parts == nil || parts.Count != 2 || parts.Open != 1 || parts.Outcomes[incident.OutcomeClean] != 1 || !slices.Equal(parts.IDs, []string{b, c}) {
 		t.Errorf("parts of the first: %+v", parts)

@@ -25,8 +25,11 @@ CREATE INDEX incidents_parent ON incidents (parent) WHERE parent <> '';
 -- Which replica is about to post the message of an incident, and since when.
 ALTER TABLE slack_messages ADD COLUMN holder TEXT NOT NULL DEFAULT '';
 ALTER TABLE slack_messages ADD COLUMN held_at INTEGER NOT NULL DEFAULT 0;
+-- Of what a person is needed for, people heard last.
+ALTER TABLE slack_messages ADD COLUMN notified TEXT NOT NULL DEFAULT '';
 
 -- +goose Down
+ALTER TABLE slack_messages DROP COLUMN notified;
 ALTER TABLE slack_messages DROP COLUMN held_at;
 ALTER TABLE slack_messages DROP COLUMN holder;
 DROP INDEX incidents_parent;
