@@ -60,6 +60,26 @@ func (p Parts) String() string {
 	return fmt.Sprintf("%d %s with the same node or cause: %s", p.Count, noun, strings.Join(how, ", "))
 }
 
+// LoudParts is how many parts of an incident are told of each for itself in any case.
+const LoudParts = 5
+
+// Quiet reports whether an incident is told of with what it is a part of only: in a
+// storm, what asks nothing of a person now and changed nothing.
+func (i Incident) Quiet() bool {
+	if i.Parent == nil || i.Parent.Number <= LoudParts || len(i.Executions) > 0 {
+		return false
+	}
+	switch i.Phase {
+	case AwaitingApproval, Executing, Verifying:
+		return false
+	}
+	switch i.Outcome {
+	case Fixed, Applied, Failed, Undone, Interrupted, Expired:
+		return false
+	}
+	return true
+}
+
 var idForm = regexp.MustCompile(`^[0-9]{8}-[0-9]{6}\.[0-9]{3}-[0-9a-f]{8}(\.[0-9]{1,9})?$`)
 
 // IsID reports whether s has the form of an incident's id: when it was received, a

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kmend/kmend/incident"
@@ -79,6 +80,11 @@ func (s *Set) Decide(inc incident.Incident, plan incident.Plan, facts Facts) inc
 		d.PagerDuty = updates
 	}
 	return d
+}
+
+// Acknowledging reports whether any policy lets kmend acknowledge PagerDuty's incidents.
+func (s *Set) Acknowledging() bool {
+	return slices.ContainsFunc(s.policies, func(p policy) bool { return p.PagerDuty != nil && p.PagerDuty.Acknowledge })
 }
 
 // updates adds what the policy lets kmend do to PagerDuty's incident.

@@ -129,6 +129,9 @@ func (a *App) wire(ctx context.Context) error {
 		o.Groups = a.slack.client
 		a.posters = append(a.posters, a.slack.poster)
 	}
+	if p := a.config.PagerDuty; p != nil && p.RoutingKeyFile == "" && set.Acknowledging() {
+		return errors.New("a policy has pagerduty.acknowledge and the configuration no pagerduty.routingKeyFile: an acknowledgement ends PagerDuty's escalation, and kmend could page nobody when it fails; set it, or remove acknowledge")
+	}
 	if a.config.PagerDuty != nil {
 		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, db, a.registry, a.log); err != nil {
 			return err

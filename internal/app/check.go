@@ -281,6 +281,12 @@ func (c Config) exposed() []string {
 	if s := c.Slack; s != nil {
 		files = append(files, s.BotTokenFile, s.SigningSecretFile, s.AppTokenFile)
 	}
+	if p := c.PagerDuty; p != nil {
+		files = append(files, p.TokenFile, p.RoutingKeyFile)
+	}
+	if g := c.Webhook.Grafana; g != nil {
+		files = append(files, g.HMACSecretFile)
+	}
 	return slices.DeleteFunc(files, func(path string) bool {
 		if path == "" {
 			return true

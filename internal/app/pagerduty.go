@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -98,12 +99,18 @@ func newPagerDuty(c PagerDuty, db *store.Store, reg prometheus.Registerer, log *
 // run tells PagerDuty until ctx ends. PagerDuty that is away holds up nothing.
 func (a *pagerdutyApp) run(ctx context.Context) {
 	defer a.client.Close()
-	ids, err := a.db.Unsent(ctx, time.Now().Add(-lately))
-	if err != nil {
-		a.log.Error("PagerDuty is told of incidents at their next change only", "error", err)
-	}
-	for _, id := range ids {
-		a.poster.Changed(id, false)
-	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		everyMinute(ctx, func() {
+			ids, err := a.db.Unsent(ctx, time.Now().Add(-24*time.Hour)) // a page is worth that long
+			if err != nil && ctx.Err() == nil {
+				a.log.Error("what PagerDuty was not told is looked for later", "error", err)
+			}
+			for _, id := range ids {
+				a.poster.Changed(id, false)
+			}
+		})
+	})
 	a.poster.Run(ctx)
+	wg.Wait()
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,5 +51,32 @@ func TestPagerDuty(t *testing.T) {
 	}
 	if n := pd.Incidents()[0].Notes; len(n) != 1 {
 		t.Errorf("%d notes after a restart: %q", len(n), n)
+	}
+}
+
+// Who acknowledges PagerDuty's incident must be able to page.
+func TestAcknowledgeNeedsAPager(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"pagerduty.token": standin.Token, "pagerduty.key": standin.RoutingKey,
+		"policy.yaml": "apiVersion: kmend.dev/v1\nkind: Policy\nmetadata: {name: acts}\npagerduty: {acknowledge: true}\nrules: [{name: all, decide: allow, reason: it may}]\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := "listen: 127.0.0.1:0\ndataDir: data\npolicies: [policy.yaml]\npagerduty: {tokenFile: pagerduty.token, from: " + standin.User
+	for end, ok := range map[string]bool{"}\n": false, ", routingKeyFile: pagerduty.key}\n": true} {
+		c, err := Load(writeConfig(t, dir, config+end))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := New(t.Context(), c, Options{Version: "test", Logger: slog.New(slog.DiscardHandler)})
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "no pagerduty.routingKeyFile") {
+			t.Errorf("%s: %v", end, err)
+		}
+		if err == nil {
+			if err := a.Stop(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

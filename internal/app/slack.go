@@ -87,19 +87,38 @@ func (s *slackApp) listen(answers answerer, approvers []Approver, reg prometheus
 	return err
 }
 
+// everyMinute calls f now and every minute until ctx ends: what a replica that is gone
+// did not tell, another one does.
+func everyMinute(ctx context.Context, f func()) {
+	t := time.NewTicker(time.Minute)
+	defer t.Stop()
+	for {
+		f()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // lately is how long ago an incident may have closed that is told after a start.
 const lately = time.Hour
 
 // run posts and listens until ctx ends. Slack that is away holds up nothing.
 func (s *slackApp) run(ctx context.Context) {
-	ids, err := s.db.Untold(ctx, time.Now().Add(-lately))
-	if err != nil {
-		s.log.Error("messages in Slack are brought up to date at their next change only", "error", err)
-	}
-	for _, id := range ids {
-		s.poster.Changed(id, false)
-	}
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		everyMinute(ctx, func() {
+			ids, err := s.db.Untold(ctx, time.Now().Add(-lately))
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("which messages in Slack are out of date is looked at later", "error", err)
+			}
+			for _, id := range ids {
+				s.poster.Changed(id, false)
+			}
+		})
+	})
 	wg.Go(func() { s.poster.Run(ctx) })
 	wg.Go(func() { s.clicks.Run(ctx) })
 	if s.socket != nil {

@@ -62,7 +62,6 @@ type Writer struct {
 const (
 	maxCache    = 256
 	restFor     = time.Minute
-	loudParts   = 5   // of an incident, which have a summary of a model's
 	bytesPerTok = 3   // fewer than any text has, so that no call takes more than was set aside
 	enoughKept  = 0.5 // of a model's sentences
 )
@@ -84,7 +83,7 @@ func NewWriter(o Options) (*Writer, error) {
 // for each part of a storm.
 func needed(inc incident.Incident) bool {
 	switch {
-	case inc.Diagnosis == nil || inc.Parent != nil && inc.Parent.Number > loudParts:
+	case inc.Diagnosis == nil || inc.Quiet():
 		return false
 	case inc.Outcome == incident.Superseded || inc.Outcome == incident.NoTarget:
 		return false

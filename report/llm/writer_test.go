@@ -100,8 +100,10 @@ func TestWrite(t *testing.T) {
 		"limited":            {failing(fmt.Errorf("%w: 429", ErrLimited)), nil, isLimited},
 		"refused":            {failing(fmt.Errorf("%w: 401", ErrRefused)), nil, isRefused},
 		"withheld":           {always(own), always(scores{1, .1, 1}), withheld},
-		"judge is no number": {always(own), &says{answer: func(context.Context, Prompt) (Completion, error) { return Completion{JSON: []byte(`{"groundedness":null}`)}, nil }}, withheld},
-		"judge is broken":    {always(own), failing(errors.New("reset")), isBroken},
+		"judge is no number": {always(own), &says{answer: func(context.Context, Prompt) (Completion, error) {
+			return Completion{JSON: []byte(`{"groundedness":null}`)}, nil
+		}}, withheld},
+		"judge is broken": {always(own), failing(errors.New("reset")), isBroken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -220,7 +222,8 @@ func TestNeeded(t *testing.T) {
 		"superseded": {func(i *incident.Incident) { i.Outcome = incident.Superseded }, false},
 		"unmeasured": {func(i *incident.Incident) { i.Diagnosis = nil }, false},
 		"part 5":     {func(i *incident.Incident) { i.Parent = &incident.Parent{Number: 5} }, true},
-		"part 6":     {func(i *incident.Incident) { i.Parent = &incident.Parent{Number: 6} }, false},
+		"part 6":     {func(i *incident.Incident) { i.Parent, i.Outcome = &incident.Parent{Number: 6}, incident.DryRun }, false},
+		"part 7":     {func(i *incident.Incident) { i.Parent, i.Outcome = &incident.Parent{Number: 7}, incident.Undone }, true},
 	} {
 		inc := healed(1)
 		c.change(&inc)

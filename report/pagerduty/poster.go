@@ -17,7 +17,14 @@ import (
 // Incidents is where the poster reads.
 type Incidents interface {
 	Get(ctx context.Context, id string) (incident.Incident, error)
+	// Others counts the other incidents of the same group since a time that are open,
+	// or ended and are not fixed: PagerDuty has one incident for all of them.
+	Others(ctx context.Context, id string, since time.Time) (int, error)
 }
+
+// enough is how long after the end what PagerDuty does not take is given up, and how
+// far back the other incidents of a group count.
+const enough = 24 * time.Hour
 
 // Sent is what PagerDuty was told of an incident.
 type Sent struct {
@@ -66,7 +73,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "kmend_pagerduty_messages_total",
 		Help: "Messages to PagerDuty by result; limited and failed ones are sent again, no_incident ones given up.",
 	}, []string{"result"})}
-	for _, r := range []string{"note", "page", "resolve", "acknowledged", "resolved", "limited", "failed", "no_incident"} {
+	for _, r := range []string{"note", "page", "page_resolved", "acknowledged", "resolved", "limited", "failed", "no_incident"} {
 		m.messages.WithLabelValues(r)
 	}
 	reg.MustRegister(m.messages)
@@ -129,17 +136,16 @@ func (p *Poster) tell(ctx context.Context, id string) (asked bool, err error) {
 		return false, err
 	}
 	sent.Incident = id
-	if paged, err := p.page(ctx, inc, &sent); err != nil {
-		return true, err
-	} else if paged {
-		asked = true
+	asked, failed := p.page(ctx, inc, &sent)
+	if p.Client.token != nil && !inc.Quiet() {
+		noted, err := p.note(ctx, inc, &sent) // also when there is no page: one of them may be set up wrong
+		asked, failed = asked || noted, errors.Join(failed, err)
 	}
-	if p.Client.token != nil {
-		noted, err := p.note(ctx, inc, &sent)
-		asked = asked || noted
-		if err != nil {
-			return asked, err
-		}
+	if failed != nil && (!inc.Phase.Closed() || time.Since(inc.ClosedAt) < enough) {
+		return asked, failed
+	}
+	if failed != nil {
+		p.Logger.Error("PagerDuty is not told of an incident that ended a day ago", "incident", id, "error", failed)
 	}
 	if inc.Phase.Closed() {
 		sent.Done = true
@@ -192,7 +198,7 @@ func status(inc incident.Incident) string {
 	case may == nil:
 	case may.Resolve && inc.Outcome == incident.Fixed:
 		return "resolved"
-	case may.Acknowledge && (inc.Phase == incident.Executing || inc.Phase == incident.Verifying || len(inc.Executions) > 0):
+	case may.Acknowledge && (inc.Phase == incident.Executing || inc.Phase == incident.Verifying):
 		return "acknowledged"
 	}
 	return ""
@@ -205,6 +211,12 @@ func (p *Poster) update(ctx context.Context, inc incident.Incident, sent *Sent, 
 	if want == "" || want == sent.Status || sent.Found == "" {
 		return asked, nil
 	}
+	if n := len(inc.Episodes); n > 0 && inc.Episodes[n-1].ID != inc.ID {
+		return asked, nil // it fires again
+	}
+	if others, err := p.Incidents.Others(ctx, inc.ID, time.Now().Add(-enough)); err != nil || others > 0 {
+		return asked, err // somebody may be needed for those
+	}
 	if err := p.Client.Set(ctx, sent.Found, want); err != nil && !gone(err) {
 		return true, err
 	}
@@ -214,7 +226,8 @@ func (p *Poster) update(ctx context.Context, inc incident.Incident, sent *Sent, 
 }
 
 // page triggers an incident of kmend's own where a person has to look at what it did,
-// and resolves it when a later episode ends well.
+// and resolves it when a later episode is fixed: not when the alert resolved by
+// itself, for what was left behind is still there.
 func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent) (asked bool, err error) {
 	if p.Client.routing == nil || sent.Paged {
 		return false, nil
@@ -225,7 +238,7 @@ func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent) (a
 		e.Action = "trigger"
 		e.Payload = &pagerduty.V2Payload{Summary: cut(clean(fmt.Sprintf("kmend %s: %s: %s", inc.Outcome, inc.Target, inc.Reason)), 1024), Source: clean(inc.Target.String()),
 			Severity: "error", Class: string(inc.Outcome), Timestamp: inc.ClosedAt.UTC().Format(time.RFC3339), Details: details(inc)}
-	case incident.Fixed, incident.Superseded:
+	case incident.Fixed:
 		if inc.Episode < 2 {
 			return false, nil
 		}
@@ -236,7 +249,7 @@ func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent) (a
 	if err := p.Client.Event(ctx, e); err != nil {
 		return true, err
 	}
-	p.Metrics.count(map[string]string{"trigger": "page", "resolve": "resolve"}[e.Action])
+	p.Metrics.count(map[string]string{"trigger": "page", "resolve": "page_resolved"}[e.Action])
 	sent.Paged = true
 	return true, p.Ledger.KeepSent(ctx, *sent)
 }

@@ -94,6 +94,18 @@ func (c *Client) Post(ctx context.Context, channel string, m Message) (id, ts st
 	return id, ts, nil
 }
 
+// Notify replies to a message, and shows that in the channel: an edit notifies nobody.
+func (c *Client) Notify(ctx context.Context, channel, ts, text string) error {
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	if _, _, err = api.PostMessageContext(ctx, channel, append(options(Message{Text: text}), slack.MsgOptionTS(ts), slack.MsgOptionBroadcast())...); err != nil {
+		return fmt.Errorf("replying in Slack: %w", err)
+	}
+	return nil
+}
+
 // Edit replaces what a message says.
 func (c *Client) Edit(ctx context.Context, channel, ts string, m Message) error {
 	api, err := c.api()
@@ -108,10 +120,12 @@ func (c *Client) Edit(ctx context.Context, channel, ts string, m Message) error 
 
 // options keep Slack from making links, mentions and previews of anything.
 func options(m Message) []slack.MsgOption {
-	return []slack.MsgOption{
-		slack.MsgOptionText(m.Text, false), slack.MsgOptionBlocks(m.Blocks...), slack.MsgOptionParse(false),
-		slack.MsgOptionLinkNames(false), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl(),
+	o := []slack.MsgOption{slack.MsgOptionText(m.Text, false), slack.MsgOptionParse(false),
+		slack.MsgOptionLinkNames(false), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl()}
+	if len(m.Blocks) > 0 {
+		o = append(o, slack.MsgOptionBlocks(m.Blocks...))
 	}
+	return o
 }
 
 // gone reports whether a message cannot be edited because it is not there.

@@ -33,9 +33,8 @@ func Render(inc incident.Incident, buttons bool) (m Message, ok bool) {
 	if !inc.Phase.Closed() && inc.Episode < 2 && (inc.Plan == nil || len(inc.Decisions) == 0) {
 		return Message{}, false
 	}
-	h := headline(inc)
-	title := cut(escaped(clean(h+": "+about(inc))), maxHeader)
-	blocks := []slack.Block{slack.NewHeaderBlock(slack.NewTextBlockObject(slack.PlainTextType, title, false, false))}
+	head := title(inc)
+	blocks := []slack.Block{slack.NewHeaderBlock(slack.NewTextBlockObject(slack.PlainTextType, head, false, false))}
 	blocks = append(blocks, marked(facts(inc)...))
 	if finding, ok := found(inc); ok {
 		blocks = append(blocks, plain(finding...))
@@ -48,7 +47,12 @@ func Render(inc incident.Incident, buttons bool) (m Message, ok bool) {
 		blocks = append(blocks, actions(inc))
 	}
 	blocks = append(blocks, slack.NewContextBlock("", slack.NewTextBlockObject(slack.MarkdownType, footer(inc), false, true)))
-	return Message{Text: title, Blocks: blocks, Final: inc.Phase.Closed() && (inc.Parts == nil || inc.Parts.Open == 0)}, true
+	return Message{Text: head, Blocks: blocks, Final: inc.Phase.Closed() && (inc.Parts == nil || inc.Parts.Open == 0)}, true
+}
+
+// title is the state and the target in one line.
+func title(inc incident.Incident) string {
+	return cut(escaped(clean(headline(inc)+": "+about(inc))), maxHeader)
 }
 
 func waits(inc incident.Incident) bool {

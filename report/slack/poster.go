@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -29,6 +30,7 @@ type Posted struct {
 	TS       string // empty until it was posted
 	Shown    string // digest of what it says
 	Final    bool
+	Notified string // of what a person is needed for, people heard last
 }
 
 // Ledger keeps what was posted over a restart.
@@ -135,7 +137,7 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if was.TS == "" && quiet(inc) {
+	if was.TS == "" && inc.Quiet() {
 		p.box.Changed(inc.Parent.Incident, false)
 		return false, nil
 	}
@@ -146,11 +148,11 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	if u, there := p.unkept[id]; there {
 		was = u
 	}
-	now := Posted{Incident: id, Channel: was.Channel, TS: was.TS, Final: m.Final}
+	now := Posted{Incident: id, Channel: was.Channel, TS: was.TS, Final: m.Final, Notified: was.Notified}
 	if now.Shown, err = digest(m); err != nil {
 		return false, err
 	}
-	if was.TS != "" && was.Shown == now.Shown {
+	if was.TS != "" && was.Shown == now.Shown && was.Notified == cmp.Or(needs(inc), was.Notified) {
 		return false, p.keep(ctx, was)
 	}
 	if was.TS == "" {
@@ -167,6 +169,9 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 		bare := cut(m.Text, maxHeader) + ", incident " + id
 		err = p.send(ctx, &now, Message{Text: bare, Blocks: []slack.Block{section(slack.PlainTextType, []string{bare})}})
 	}
+	if err == nil {
+		err = p.notify(ctx, inc, was, &now)
+	}
 	if err != nil {
 		return true, err
 	}
@@ -175,6 +180,35 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 		p.box.Changed(inc.Parent.Incident, false) // it says how many parts it has
 	}
 	return true, p.keep(ctx, now)
+}
+
+// needs names what a person is needed for, in an incident's present episode; empty
+// where nobody is.
+func needs(inc incident.Incident) string {
+	switch inc.Outcome {
+	case incident.Failed, incident.Undone, incident.Interrupted:
+		return inc.ID + " " + string(inc.Outcome)
+	}
+	if inc.Episode > 1 && waits(inc) { // the first one is asked about in a new message
+		return inc.ID + " asks"
+	}
+	return ""
+}
+
+// notify tells people of what an edit says: they are needed, and hear nothing of edits.
+func (p *Poster) notify(ctx context.Context, inc incident.Incident, was Posted, now *Posted) error {
+	need := needs(inc)
+	if need == "" || need == was.Notified {
+		return nil
+	}
+	if was.TS == now.TS { // else the message is new, and they heard of it
+		if err := p.Client.Notify(ctx, now.Channel, now.TS, title(inc)); err != nil {
+			return err
+		}
+		p.Metrics.count("notified")
+	}
+	now.Notified = need
+	return nil
 }
 
 // keep writes down what was posted, unless it is written down.

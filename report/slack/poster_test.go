@@ -208,6 +208,24 @@ func TestFiresAgain(t *testing.T) {
 		return strings.Contains(says(), "Firing again: pod shop/web-1/app") && strings.Contains(says(), "*Fired* 2 times, before at 2026-11-21 12:00:00 UTC until 2026-11-21 12:01:00 UTC: `superseded`") &&
 			!sh.kept(first.ID).Final
 	})
+	asks := waitingIncident()
+	asks.ID, asks.First, asks.Episode, asks.Episodes = again.ID, again.First, 2, again.Episodes
+	sh.put(asks)
+	p.Changed(asks.ID, true)
+	until(t, "people hear of it, for nobody hears of an edit", func() bool { return len(s.Messages()[0].Replies) == 1 && sh.kept(first.ID).Notified != "" })
+	if got := s.Messages()[0].Replies[0]; got != "Approval wanted: pod shop/web-1/app" {
+		t.Errorf("they hear %q", got)
+	}
+	asks.Phase, asks.Outcome, asks.ClosedAt = incident.Escalated, incident.Failed, noon
+	sh.put(asks)
+	p.Changed(asks.ID, true)
+	until(t, "and of the bad end", func() bool { return len(s.Messages()[0].Replies) == 2 && sh.kept(first.ID).Final })
+	sh.put(again)
+	p.Changed(again.ID, true)
+	until(t, "the message as it was", func() bool { return strings.Contains(says(), "Firing again") })
+	if n := len(s.Messages()[0].Replies); n != 2 {
+		t.Errorf("%d replies", n)
+	}
 	p.Changed(first.ID, true) // what comes late of the one before changes nothing
 	time.Sleep(50 * time.Millisecond)
 	if n := len(s.Messages()); n != 1 || !strings.Contains(says(), "Firing again") {
@@ -242,7 +260,7 @@ func TestStormIsQuiet(t *testing.T) {
 	p.Changed("part-19", false)
 	until(t, "the messages", func() bool {
 		m := s.Messages()
-		return len(m) == 1+loudParts+2 && strings.Contains(standin.Says(m[0].Blocks), "*Parts* 20 incidents with the same node or cause: 1 open, 18 dry_run, 1 failed")
+		return len(m) == 1+incident.LoudParts+2 && strings.Contains(standin.Says(m[0].Blocks), "*Parts* 20 incidents with the same node or cause: 1 open, 18 dry_run, 1 failed")
 	})
 	time.Sleep(50 * time.Millisecond)
 	for _, m := range s.Messages()[1:] {
@@ -250,8 +268,8 @@ func TestStormIsQuiet(t *testing.T) {
 			t.Errorf("a part says %s", says)
 		}
 	}
-	if n := len(s.Messages()); n != 1+loudParts+2 {
-		t.Errorf("%d messages, want %d", n, 1+loudParts+2)
+	if n := len(s.Messages()); n != 1+incident.LoudParts+2 {
+		t.Errorf("%d messages, want %d", n, 1+incident.LoudParts+2)
 	}
 }
 

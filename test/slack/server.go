@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,8 @@ type Message struct {
 	Text   string
 	Blocks json.RawMessage
 	Edits  int
+	// Replies are the texts in its thread that are shown in the channel, too.
+	Replies []string
 }
 
 // Ephemeral is what one person only was told.
@@ -245,6 +248,18 @@ func (s *Server) post(args map[string]string) any {
 	}
 	if code := s.check(args); code != "" {
 		return refuse(code)
+	}
+	if ts := args["thread_ts"]; ts != "" {
+		at := slices.IndexFunc(s.messages, func(m *Message) bool { return m.TS == ts })
+		if at < 0 {
+			return refuse("thread_not_found")
+		}
+		if args["reply_broadcast"] != "true" {
+			s.problem("a reply that only who follows the thread sees: %v", args)
+		}
+		s.number++
+		s.messages[at].Replies = append(s.messages[at].Replies, args["text"])
+		return map[string]any{"ok": true, "channel": Channel, "ts": fmt.Sprintf("1790000000.%06d", s.number)}
 	}
 	s.number++
 	m := &Message{TS: fmt.Sprintf("1790000000.%06d", s.number), Text: args["text"], Blocks: json.RawMessage(args["blocks"])}
