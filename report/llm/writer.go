@@ -202,13 +202,15 @@ func (w *Writer) ask(ctx context.Context, m Model, p Prompt) (c Completion, resu
 	began := time.Now()
 	c, err = m.Complete(ctx, p)
 	w.Metrics.seconds.Observe(time.Since(began).Seconds())
-	switch {
-	case err == nil:
+	if c.Usage != (Usage{}) { // else nobody said: what was set aside counts
 		w.purse.pay(set, c.Usage)
 		w.Metrics.tokens.WithLabelValues("input").Add(float64(c.Usage.Input))
 		w.Metrics.tokens.WithLabelValues("cached").Add(float64(c.Usage.Cached))
 		w.Metrics.tokens.WithLabelValues("output").Add(float64(c.Usage.Output))
 		w.Metrics.cost.Add(w.Price.of(c.Usage))
+	}
+	switch {
+	case err == nil:
 		return c, "", nil
 	case errors.Is(err, ErrLimited):
 		w.pause(time.Now().Add(restFor))
