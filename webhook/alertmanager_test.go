@@ -36,11 +36,17 @@ type door struct {
 
 func open(t *testing.T, change func(*Options)) *door {
 	t.Helper()
+	return openOf(t, NewAlertmanager, change)
+}
+
+// openOf opens the door of a sender.
+func openOf(t *testing.T, sender func(Ingester, Options) (http.Handler, error), change func(*Options)) *door {
+	t.Helper()
 	d := &door{m: NewMetrics(prometheus.NewRegistry())}
 	opts := DefaultOptions()
 	opts.Metrics, opts.Logger = d.m, slog.New(slog.NewTextHandler(&d.log, nil))
 	change(&opts)
-	h, err := NewAlertmanager(ingester(func(n incident.Notification) error {
+	h, err := sender(ingester(func(n incident.Notification) error {
 		if d.fail == nil {
 			d.got = append(d.got, n)
 		}

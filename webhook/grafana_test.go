@@ -5,9 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,30 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/kmend/kmend/incident"
 )
 
 func openGrafana(t *testing.T, own Grafana, change func(*Options)) *door {
 	t.Helper()
-	d := &door{m: NewMetrics(prometheus.NewRegistry())}
-	opts := DefaultOptions()
-	opts.Metrics, opts.Logger = d.m, slog.New(slog.NewTextHandler(&d.log, nil))
-	change(&opts)
-	h, err := NewGrafana(ingester(func(n incident.Notification) error {
-		if d.fail == nil {
-			d.got = append(d.got, n)
-		}
-		return d.fail
-	}), opts, own)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
-	d.url = s.URL
-	return d
+	return openOf(t, func(in Ingester, o Options) (http.Handler, error) { return NewGrafana(in, o, own) }, change)
 }
 
 func secretFile(t *testing.T, value string) string {

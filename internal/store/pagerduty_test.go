@@ -9,16 +9,20 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
+// opened opens an incident of a key.
+func opened(t *testing.T, s *Store, key string) string {
+	t.Helper()
+	about := seed(alert(key, incident.Firing, noon))
+	about.DedupKey = key
+	return ingest(t, s, about).ID
+}
+
 // Others are those of the same group that somebody may be needed for.
 func TestOthers(t *testing.T) { testOthers(t, openTest) }
 
 func testOthers(t *testing.T, empty opener) {
 	s := empty(t)
-	one := func(key string) string {
-		about := seed(alert(key, incident.Firing, noon))
-		about.DedupKey = key
-		return ingest(t, s, about).ID
-	}
+	one := func(key string) string { return opened(t, s, key) }
 	a, b, c := one("{}:{x=\"ü\"}\na"), one("{}:{x=\"ü\"}\nb"), one("{}:{x=\"ü\"}\nc")
 	one("{}:{x=\"üb\"}\nd")
 	want := func(since time.Time, n int) {
@@ -43,11 +47,7 @@ func TestSent(t *testing.T) { testSent(t, openTest) }
 
 func testSent(t *testing.T, empty opener) {
 	s := empty(t)
-	one := func(key string) string {
-		about := seed(alert(key, incident.Firing, noon))
-		about.DedupKey = key
-		return ingest(t, s, about).ID
-	}
+	one := func(key string) string { return opened(t, s, key) }
 	a, b := one("a"), one("b")
 	if v, err := s.Sent(t.Context(), a); err != nil || v != (Sent{}) {
 		t.Errorf("Sent of what was told nothing: %+v, %v", v, err)
