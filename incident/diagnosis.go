@@ -213,6 +213,8 @@ type Diagnosis struct {
 	// Also is the other window that was asked: beside a live one that from before
 	// the alert, beside a recorded one the live one. It decides nothing.
 	Also *Diagnosis `json:"also,omitempty"`
+	// Investigation is how an incident's diagnosis came about; none for `kmend diagnose`.
+	Investigation *Investigation `json:"investigation,omitempty"`
 }
 
 // RootCause is the first finding; ok is false when nothing is confirmed.

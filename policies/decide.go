@@ -196,8 +196,8 @@ func (s *Set) check(inc incident.Incident, plan incident.Plan, facts Facts) (inc
 	if field := plan.Target.Differs(d.Target); field != "" {
 		return deny("same target", "the plan is not for the target that was measured: their %s differs", field)
 	}
-	if field := plan.Target.Differs(inc.Target); field != "" {
-		return deny("same target", "the plan is not for the target of the alert: their %s differs", field)
+	if field := plan.Target.Differs(inc.Aim()); field != "" {
+		return deny("same target", "the plan is not for the target that was asked about: their %s differs", field)
 	}
 	if d.Window.Start.IsZero() {
 		return deny("young evidence", "the measurement has no time")

@@ -58,6 +58,7 @@ func (p *page) incident(inc incident.Incident) {
 		p.blank()
 		p.diagnosis(*inc.Diagnosis)
 		p.trouble(*inc.Diagnosis)
+		p.investigation(inc.Diagnosis.Investigation)
 	}
 	p.plan(inc)
 	p.verification(inc.Verification)
@@ -69,7 +70,7 @@ func target(inc incident.Incident) incident.Target {
 	if inc.Diagnosis == nil {
 		return inc.Target
 	}
-	return inc.Target.Over(inc.Diagnosis.Target)
+	return inc.Aim().Over(inc.Diagnosis.Target)
 }
 
 // alerts writes what happened, to what, and when.

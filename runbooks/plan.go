@@ -29,10 +29,10 @@ func (s *Set) Plan(inc incident.Incident) (plan incident.Plan, ok bool, why stri
 	if root.Verdict != incident.Confirmed {
 		return plan, false, fmt.Sprintf("the first finding is %s: only a confirmed cause has a runbook", root.Verdict), nil
 	}
-	if field := inc.Diagnosis.Target.Differs(inc.Target); field != "" {
-		return plan, false, fmt.Sprintf("the target that was measured is not the alert's: their %s differs", field), nil
+	if field := inc.Diagnosis.Target.Differs(inc.Aim()); field != "" {
+		return plan, false, fmt.Sprintf("the target that was measured is not the one that was asked about: their %s differs", field), nil
 	}
-	target := inc.Diagnosis.Target.Over(inc.Target)
+	target := inc.Diagnosis.Target.Over(inc.Aim())
 	facts := expr.Facts(inc, root, target)
 	var against, considered []string
 	for _, b := range s.books {

@@ -115,7 +115,12 @@ func (a *App) wire(ctx context.Context) error {
 	if asking := set.Asking(); len(asking) > 0 && len(a.config.Approvers) == 0 && (a.config.Slack == nil || !set.AskingInSlack()) {
 		a.log.Warn("policies ask for approval and nobody may approve, so plans will expire; set approvers", "rules", asking)
 	}
+	investigator, err := a.investigator()
+	if err != nil {
+		return err
+	}
 	o := respond.DefaultOptions()
+	o.Investigator = investigator
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guards, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents

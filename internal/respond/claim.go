@@ -60,21 +60,22 @@ func (r *Responder) measureAgain(ctx context.Context, p store.Progress, occasion
 	if _, done := p.Keys["diagnosed/"+occasion]; done {
 		return verdict(*p.Diagnosis), nil
 	}
-	d, err := r.measure(ctx, p.Target, r.Window, func() error {
+	d, err := r.measure(ctx, p.Aim(), r.Window, func() error {
 		return r.record(ctx, p.ID, "measuring/"+occasion, store.Change{Event: incident.Event{
-			Kind: "measuring", Message: fmt.Sprintf("measuring %s again for %s: %s", p.Target, r.Window, occasions[occasion])}})
+			Kind: "measuring", Message: fmt.Sprintf("measuring %s again for %s: %s", p.Aim(), r.Window, occasions[occasion])}})
 	})
 	if err != nil {
 		return End{}, err
 	}
+	d.Investigation = p.Diagnosis.Investigation // how kmend came here has not changed
 	return verdict(d), r.keepDiagnosis(ctx, p, "diagnosed/"+occasion, d)
 }
 
-// thingsOf names what an incident wants to change: what the alert calls it, with
+// thingsOf names what an incident wants to change: what kmend asked about, with
 // a pod taken whole, and the cgroup that was measured, because two alerts may
 // call one thing by different names.
 func thingsOf(p store.Progress) []string {
-	t := p.Target
+	t := p.Aim()
 	t.Container = ""
 	things := []string{t.Key()}
 	if m := p.Diagnosis.Target; m.Cgroup != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/kmend/kmend/incident"
@@ -21,15 +22,36 @@ func (r *Responder) diagnose(ctx context.Context, p store.Progress) (End, error)
 	if p.Diagnosis != nil {
 		return verdict(*p.Diagnosis), nil // measured before the crash
 	}
-	d, err := r.measure(ctx, p.Target, r.Window, func() error {
-		return r.record(ctx, p.ID, "diagnosing", store.Change{To: incident.Diagnosing, Event: incident.Event{
-			Kind: "measuring", Message: fmt.Sprintf("measuring %s for %s", p.Target, r.Window)}})
-	})
+	d, err := r.investigate(ctx, p)
 	if err != nil {
 		return End{}, err
 	}
-	d = r.recall(ctx, p, d)
 	return verdict(d), r.keepDiagnosis(ctx, p, "diagnosed", d)
+}
+
+// investigate measures what the alert names, and what that leads to.
+func (r *Responder) investigate(ctx context.Context, p store.Progress) (incident.Diagnosis, error) {
+	var mu sync.Mutex
+	begun := "" // the first target, whose measurement begins the phase
+	measure := func(ctx context.Context, t incident.Target) (incident.Diagnosis, error) {
+		d, err := r.measure(ctx, t, r.Window, func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			key, c := "measuring/"+t.Key(), store.Change{Event: incident.Event{Kind: "measuring", Message: fmt.Sprintf("measuring %s for %s", t, r.Window)}}
+			if begun = or(begun, t.Key()); begun == t.Key() {
+				key, c.To = "diagnosing", incident.Diagnosing
+			}
+			return r.record(ctx, p.ID, key, c)
+		})
+		if err != nil {
+			return d, err
+		}
+		return r.recall(ctx, p, d), nil
+	}
+	if r.Investigator == nil {
+		return measure(ctx, p.Target)
+	}
+	return r.Investigator.Investigate(ctx, p.Incident, measure)
 }
 
 // recall asks about the past as well: most alerts come when their fault is over.

@@ -13,12 +13,14 @@ import (
 type Options struct {
 	Store     *store.Store
 	Diagnoser Diagnoser
-	Planner   Planner
-	Guard     Guard
-	Executor  Executor
-	Notifier  Notifier // may be nil: nobody is told
-	Groups    Groups   // may be nil: no group has members
-	Watcher   Watcher  // may be nil: nobody looks on
+	// Investigator may be nil: what the alert names is all that is measured.
+	Investigator Investigator
+	Planner      Planner
+	Guard        Guard
+	Executor     Executor
+	Notifier     Notifier // may be nil: nobody is told
+	Groups       Groups   // may be nil: no group has members
+	Watcher      Watcher  // may be nil: nobody looks on
 	// TargetOf says what an alert is about; why, when it is about nothing that can be measured.
 	TargetOf func(incident.Alert) (t incident.Target, ok bool, why string)
 	Logger   *slog.Logger

@@ -63,7 +63,7 @@ func reported(plan incident.Plan) End {
 }
 
 // grounded is invariant 1: a plan acts only on a confirmed finding of its own
-// cause, on the target that was measured, which is the one the alert is about.
+// cause, on the target that was measured, which is the one that kmend asked about.
 func grounded(inc incident.Incident, plan incident.Plan) error {
 	if inc.Diagnosis == nil || verdictOf(*inc.Diagnosis) != incident.Confirmed {
 		return fmt.Errorf("runbook %s must not act: no cause is confirmed", plan.Runbook)
@@ -81,15 +81,15 @@ func grounded(inc incident.Incident, plan incident.Plan) error {
 		return fmt.Errorf("runbook %s has steps and a report; it must have one of them", plan.Runbook)
 	}
 	measured := inc.Diagnosis.Target
-	if field := differ(inc.Target, measured); field != "" {
-		return fmt.Errorf("runbook %s must not act: the %s that was measured is not the alert's", plan.Runbook, field)
+	if field := differ(inc.Aim(), measured); field != "" {
+		return fmt.Errorf("runbook %s must not act: the %s that was measured is not the one that was asked about", plan.Runbook, field)
 	}
-	for _, other := range []incident.Target{inc.Target, measured} {
+	for _, other := range []incident.Target{inc.Aim(), measured} {
 		if field := differ(other, plan.Target); field != "" {
 			return fmt.Errorf("runbook %s must not act: the plan's %s is not the one that was measured", plan.Runbook, field)
 		}
 	}
-	known := []string{inc.Target.Cgroup, measured.Cgroup}
+	known := []string{inc.Aim().Cgroup, measured.Cgroup}
 	if plan.Target.Pod == "" && plan.Target.Cgroup != "" && !slices.Contains(known, plan.Target.Cgroup) {
 		return fmt.Errorf("runbook %s must not act: the plan's cgroup is not the one that was measured", plan.Runbook)
 	}

@@ -21,6 +21,14 @@ type Recaller interface {
 	Recall(ctx context.Context, live incident.Diagnosis, startsAt time.Time) incident.Diagnosis
 }
 
+// Investigator goes on from what an alert names to what is to blame
+// (diagnose/investigate). measure asks the node of one target; it may be called side
+// by side. Only what the kernel confirms is confirmed: an error, and whatever is in
+// the way, is as with a Diagnoser.
+type Investigator interface {
+	Investigate(ctx context.Context, inc incident.Incident, measure func(context.Context, incident.Target) (incident.Diagnosis, error)) (incident.Diagnosis, error)
+}
+
 // Planner maps a confirmed diagnosis to a rendered runbook (package runbooks).
 // It is pure. ok is false when no runbook matches; why then says which were
 // considered and why not.

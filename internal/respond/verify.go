@@ -20,7 +20,7 @@ func (r *Responder) verify(ctx context.Context, p store.Progress) (End, error) {
 		return end(incident.Applied, "%d of %d steps applied; the effect is not measured: %s", len(p.Applied), len(p.Plan.Steps), why), nil
 	}
 	err := r.record(ctx, p.ID, "verifying", store.Change{To: incident.Verifying, Event: incident.Event{
-		Kind: "verifying", Message: fmt.Sprintf("measuring %s again for %s", p.Target, r.verifyWindow(p))}})
+		Kind: "verifying", Message: fmt.Sprintf("measuring %s again for %s", p.Aim(), r.verifyWindow(p))}})
 	if err != nil {
 		return End{}, err
 	}
@@ -77,7 +77,7 @@ func (r *Responder) measureEffect(ctx context.Context, p store.Progress) (store.
 // off then, or the hypervisor took a CPU, and undoing would bring the worse back.
 func (r *Responder) measureAfter(ctx context.Context, p store.Progress) (incident.Verification, error) {
 	for try := 1; ; try++ {
-		d, err := r.measure(ctx, p.Target, r.verifyWindow(p), func() error { return nil })
+		d, err := r.measure(ctx, p.Aim(), r.verifyWindow(p), func() error { return nil })
 		if err != nil {
 			return incident.Verification{}, err
 		}

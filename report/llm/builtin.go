@@ -17,7 +17,7 @@ func BuiltIn(inc incident.Incident) incident.Summary {
 			*to = append(*to, incident.Sentence{Text: cut(fmt.Sprintf(format, args...), maxSentence), Evidence: ids})
 		}
 	}
-	what, t := outcome(inc), inc.Target
+	what, t := outcome(inc), inc.Aim()
 	d := inc.Diagnosis
 	if d != nil {
 		t = t.Over(d.Target)

@@ -189,7 +189,7 @@ func alertNames(a incident.Alert, r Redactor) []string {
 }
 
 func target(inc incident.Incident) string {
-	t, parts := inc.Target, []string{}
+	t, parts := inc.Aim(), []string{}
 	if inc.Diagnosis != nil {
 		t = t.Over(inc.Diagnosis.Target)
 	}

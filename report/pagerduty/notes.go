@@ -43,7 +43,7 @@ func note(inc incident.Incident, what string, lines []string) string {
 }
 
 func found(inc incident.Incident) []string {
-	t := inc.Target
+	t := inc.Aim()
 	d := inc.Diagnosis
 	if d == nil {
 		return []string{t.String()}

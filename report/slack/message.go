@@ -61,7 +61,7 @@ func waits(inc incident.Incident) bool {
 
 // about is the target, with what the node knows of it.
 func about(inc incident.Incident) string {
-	t := inc.Target
+	t := inc.Aim()
 	if inc.Diagnosis != nil {
 		t = t.Over(inc.Diagnosis.Target)
 	}

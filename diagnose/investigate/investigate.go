@@ -1,0 +1,84 @@
+// Package investigate is the part of diagnosing that goes from what an alert names to
+// what is to blame: the pods behind a name, the next hop of a call chain, and what
+// metrics and logs say about the target that it came to. Every node on the way is
+// asked, and only the kernel confirms; the sources beside it say where to ask next and
+// what else there is to know. Each of them is optional and has a time limit, and its
+// absence is part of the answer.
+package investigate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// Measure asks the node of one target. It may be called side by side.
+type Measure = func(context.Context, incident.Target) (incident.Diagnosis, error)
+
+// Options of an Investigator. Start from DefaultOptions.
+type Options struct {
+	// Observers say what is to be known of the target that was found: metrics, logs.
+	Observers []Observer
+	// Absent are sources that are not configured, by name and with the reason.
+	Absent []incident.Source
+	// SourceTimeout is what one source may take for one question.
+	SourceTimeout time.Duration
+	Logger        *slog.Logger
+}
+
+// DefaultOptions is without any source.
+func DefaultOptions() Options {
+	return Options{SourceTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.SourceTimeout < 100*time.Millisecond || o.SourceTimeout > time.Minute:
+		return fmt.Errorf("option SourceTimeout is %s; it must be from 100ms to 1m", o.SourceTimeout)
+	case o.Logger == nil:
+		return errors.New("option Logger is nil; use slog.New(slog.DiscardHandler) for none")
+	}
+	return nil
+}
+
+// Investigator is respond's investigator.
+type Investigator struct{ opts Options }
+
+// New makes an Investigator.
+func New(o Options) (*Investigator, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("making an investigator: %w", err)
+	}
+	return &Investigator{o}, nil
+}
+
+// Investigate diagnoses what the alerts name and goes on from there. The diagnosis is
+// that of the target it came to, with the way in its Investigation. An error is for
+// what may work when tried again.
+func (i *Investigator) Investigate(ctx context.Context, inc incident.Incident, measure Measure) (incident.Diagnosis, error) {
+	d, err := measure(ctx, inc.Target)
+	if err != nil {
+		return incident.Diagnosis{}, err
+	}
+	v := &incident.Investigation{Hops: []incident.Hop{hop(inc.Target, incident.ViaAlert, d)}, Sources: i.opts.Absent}
+	d.Investigation = v
+	inc.Diagnosis = &d
+	i.observe(ctx, inc, v)
+	return d, nil
+}
+
+// hop is one target and what its node said.
+func hop(t incident.Target, via incident.Via, d incident.Diagnosis) incident.Hop {
+	h := incident.Hop{Target: t, Via: via, Verdict: d.Verdict}
+	if len(d.Findings) > 0 {
+		h.Message = d.Findings[0].Message
+	}
+	if f, ok := d.RootCause(); ok {
+		h.Cause = f.Cause
+	}
+	return h
+}

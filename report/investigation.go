@@ -1,0 +1,76 @@
+package report
+
+import (
+	"strings"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// investigation writes how kmend came to what it diagnosed, and what metrics, traces
+// and logs say. What only repeats the diagnosis is left out.
+func (p *page) investigation(v *incident.Investigation) {
+	if v == nil {
+		return
+	}
+	p.path(v)
+	if v.Extent != nil {
+		p.field("Extent", 2, plain(v.Extent.Message))
+	}
+	for i, o := range v.Observations {
+		label := ""
+		if i == 0 {
+			label = "Also seen"
+		}
+		var head []span
+		switch o.Stance {
+		case incident.Supports:
+			head = append(head, in(green, "supports: "))
+		case incident.Contradicts:
+			head = append(head, in(yellow, "contradicts: "))
+		}
+		head = append(head, plain(o.Message), dim(" ("+strings.Join(append([]string{o.Source}, o.Evidence...), ", ")+")"))
+		p.field(label, 2, head...)
+	}
+	for _, s := range v.Sources {
+		if s.Status == incident.SourceFailed {
+			p.field("", 2, in(yellow, s.Name+" did not answer: "), plain(s.Reason))
+		}
+	}
+	var absent []string
+	for _, s := range v.Sources {
+		if s.Status == incident.SourceAbsent {
+			absent = append(absent, s.Name)
+		}
+	}
+	if len(absent) > 0 {
+		p.field("", 1, dim("not configured: "+strings.Join(absent, ", ")))
+	}
+}
+
+// path writes the hops, where there is more than the alert's own.
+func (p *page) path(v *incident.Investigation) {
+	if len(v.Hops) < 2 {
+		return
+	}
+	for i, h := range v.Hops {
+		label := ""
+		if i == 0 {
+			label = "Path"
+		}
+		said := []span{plain(strings.Repeat("  ", i) + h.Target.String())}
+		if i == v.Root {
+			said[0] = bold(strings.Repeat("  ", i) + h.Target.String())
+		}
+		if h.Service != "" {
+			said = append(said, dim(" ("+h.Service+")"))
+		}
+		said = append(said, plain(": "+words(string(h.Verdict))))
+		if h.Cause != "" {
+			said = append(said, plain(" "+string(h.Cause)))
+		}
+		if h.Why != "" {
+			said = append(said, dim(", because "+h.Why))
+		}
+		p.field(label, 2, said...)
+	}
+}
