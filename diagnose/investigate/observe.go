@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/kmend/kmend/incident"
@@ -41,7 +42,7 @@ func (i *Investigator) observe(ctx context.Context, inc incident.Incident, v *in
 		})
 	}
 	asking.Wait()
-	v.Sources = append(sources, v.Sources...)
+	v.Sources = slices.Concat(sources, v.Sources)
 	for _, a := range answers {
 		v.Observations = append(v.Observations, a.Observations...)
 		v.Evidence = append(v.Evidence, a.Evidence...)
