@@ -202,6 +202,16 @@ func (c counted) Diagnose(ctx context.Context, t incident.Target, w time.Duratio
 	return c.in.Diagnose(ctx, t, w)
 }
 
+// Investigate comes from what the alert names to itself: every hop is a measurement,
+// and measurements are points.
+func (c counted) Investigate(ctx context.Context, inc incident.Incident, measure func(context.Context, incident.Target) (incident.Diagnosis, error)) (incident.Diagnosis, error) {
+	c.reach("investigate")
+	d, err := measure(ctx, inc.Target)
+	d.Investigation = &incident.Investigation{Hops: []incident.Hop{{Target: inc.Target, Via: incident.ViaAlert, Verdict: d.Verdict}}}
+	c.reach("investigated")
+	return d, err
+}
+
 func (c counted) Recall(_ context.Context, live incident.Diagnosis, _ time.Time) incident.Diagnosis {
 	c.reach("recall")
 	return live
@@ -255,7 +265,7 @@ func (c counted) Notify(ctx context.Context, inc incident.Incident) error {
 // count puts c between kmend and all of its stages; a stage that it leaves out is
 // an error.
 func (c counted) count(o *Options) error {
-	o.Diagnoser, o.Planner, o.Guard, o.Executor, o.Notifier, o.Groups, o.Watcher = c, c, c, c, c, c, c
+	o.Diagnoser, o.Investigator, o.Planner, o.Guard, o.Executor, o.Notifier, o.Groups, o.Watcher = c, c, c, c, c, c, c, c
 	v := reflect.ValueOf(*o)
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Kind() == reflect.Interface && (f.IsNil() || f.Elem().Type() != reflect.TypeOf(c)) {
