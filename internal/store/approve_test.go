@@ -79,8 +79,10 @@ func TestApproveUnseen(t *testing.T) {
 	}
 }
 
-func TestMessages(t *testing.T) {
-	s := openTest(t)
+func TestMessages(t *testing.T) { testMessages(t, openTest) }
+
+func testMessages(t *testing.T, empty opener) {
+	s := empty(t)
 	open := ingest(t, s, Seed{DedupKey: "1", Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID
 	told := ingest(t, s, Seed{DedupKey: "2", Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID
 	closed := ingest(t, s, Seed{DedupKey: "3", Alerts: []incident.Alert{alert("1", incident.Firing, noon)}}).ID
@@ -90,7 +92,7 @@ func TestMessages(t *testing.T) {
 	if m, err := s.Message(t.Context(), open); err != nil || m != (Message{}) {
 		t.Errorf("a message before there is one: %+v, %v", m, err)
 	}
-	for _, m := range []Message{{open, "C1", "", "", false, ""}, {open, "C1", "1.2", "d1", false, "x asks"}, {told, "C1", "1.3", "d2", true, ""}} {
+	for _, m := range []Message{{Incident: open, Channel: "C1"}, {Incident: open, Channel: "C1", TS: "1.2", Shown: "d1", Notified: "x asks"}, {Incident: told, Channel: "C1", TS: "1.3", Shown: "d2", Final: true}} {
 		if err := s.KeepMessage(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
@@ -103,5 +105,20 @@ func TestMessages(t *testing.T) {
 		if err != nil || strings.Join(ids, " ") != want {
 			t.Errorf("Untold since %s: %v, %v; want %s", since, ids, err, want)
 		}
+	}
+	// Of two that write a thread at once one does, and an edit of the message takes nothing back.
+	for _, c := range []struct {
+		from, to string
+		mine     bool
+	}{{"", open + " 1 0", true}, {"", open + " 1 0", false}, {open + " 1 0", open + " 2 0", true}} {
+		if mine, err := s.TellThread(t.Context(), open, c.from, c.to); err != nil || mine != c.mine {
+			t.Errorf("from %q to %q: %v, %v", c.from, c.to, mine, err)
+		}
+		if err := s.KeepMessage(t.Context(), Message{Incident: open, Channel: "C1", TS: "1.2", Told: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err := s.Message(t.Context(), open); err != nil || m.Told != open+" 2 0" {
+		t.Errorf("the thread has %q, %v", m.Told, err)
 	}
 }

@@ -16,13 +16,14 @@ type Message struct {
 	Shown    string // digest of what it says
 	Final    bool   // nothing of it will change any more
 	Notified string // of what a person is needed for, people heard last
+	Told     string // how much of its thread is there; KeepMessage leaves it, TellThread sets it
 }
 
 // Message reads the message of an incident; the zero Message when there is none.
 func (s *Store) Message(ctx context.Context, id string) (m Message, err error) {
 	var final int64
-	err = s.readers.QueryRowContext(ctx, `SELECT incident, channel, ts, shown, final, notified FROM slack_messages WHERE incident = ?`, id).
-		Scan(&m.Incident, &m.Channel, &m.TS, &m.Shown, &final, &m.Notified)
+	err = s.readers.QueryRowContext(ctx, `SELECT incident, channel, ts, shown, final, notified, told FROM slack_messages WHERE incident = ?`, id).
+		Scan(&m.Incident, &m.Channel, &m.TS, &m.Shown, &final, &m.Notified, &m.Told)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Message{}, nil
 	}
@@ -79,6 +80,24 @@ func (s *Store) KeepMessage(ctx context.Context, m Message) error {
 		return fmt.Errorf("keeping the message of incident %q: %w", m.Incident, err)
 	}
 	return nil
+}
+
+// TellThread says that of the thread of a message there is now to, where there was from;
+// false: there was something else, for another replica writes it too.
+func (s *Store) TellThread(ctx context.Context, id, from, to string) (mine bool, err error) {
+	err = s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
+		r, err := c.ExecContext(ctx, `UPDATE slack_messages SET told = ? WHERE incident = ? AND told = ?`, to, id, from)
+		if err != nil {
+			return err
+		}
+		n, err := r.RowsAffected()
+		mine = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("keeping what the thread of incident %q says: %w", id, err)
+	}
+	return mine, nil
 }
 
 // untold says that the message of an incident has to change once more.

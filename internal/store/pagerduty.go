@@ -18,12 +18,13 @@ type Sent struct {
 	Paged    bool   // kmend paged somebody itself
 	Status   string // what kmend set PagerDuty's incident to: acknowledged, resolved, or empty
 	Done     bool   // there is nothing more to tell
+	Route    string // with Paged: the route by which
 }
 
 // Sent reads what PagerDuty was told; the zero Sent when it was told nothing.
 func (s *Store) Sent(ctx context.Context, id string) (v Sent, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT incident, found, notes, paged <> 0, status, done <> 0 FROM pagerduty WHERE incident = ?`, id).
-		Scan(&v.Incident, &v.Found, &v.Notes, &v.Paged, &v.Status, &v.Done)
+	err = s.readers.QueryRowContext(ctx, `SELECT incident, found, notes, paged <> 0, status, done <> 0, route FROM pagerduty WHERE incident = ?`, id).
+		Scan(&v.Incident, &v.Found, &v.Notes, &v.Paged, &v.Status, &v.Done, &v.Route)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return Sent{}, fmt.Errorf("reading what PagerDuty was told of incident %q: %w", id, err)
 	}
@@ -34,9 +35,9 @@ func (s *Store) Sent(ctx context.Context, id string) (v Sent, err error) {
 func (s *Store) KeepSent(ctx context.Context, v Sent) error {
 	number := map[bool]int{true: 1}
 	err := s.write.do(ctx, func(ctx context.Context, c *sql.Conn) error {
-		_, err := c.ExecContext(ctx, `INSERT INTO pagerduty (incident, found, notes, paged, status, done) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT (incident) DO UPDATE SET found = excluded.found, notes = excluded.notes, paged = excluded.paged, status = excluded.status, done = excluded.done`,
-			v.Incident, v.Found, v.Notes, number[v.Paged], v.Status, number[v.Done])
+		_, err := c.ExecContext(ctx, `INSERT INTO pagerduty (incident, found, notes, paged, status, done, route) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (incident) DO UPDATE SET found = excluded.found, notes = excluded.notes, paged = excluded.paged, status = excluded.status, done = excluded.done, route = excluded.route`,
+			v.Incident, v.Found, v.Notes, number[v.Paged], v.Status, number[v.Done], v.Route)
 		return err
 	})
 	if err != nil {

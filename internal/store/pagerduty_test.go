@@ -60,7 +60,7 @@ func testSent(t *testing.T, empty opener) {
 		}
 	}
 	unsent(time.Now(), a, b)
-	for _, v := range []Sent{{Incident: a, Notes: 1, Found: "Q1"}, {Incident: a, Notes: 2, Found: "Q2", Paged: true, Status: "acknowledged"}} {
+	for _, v := range []Sent{{Incident: a, Notes: 1, Found: "Q1"}, {Incident: a, Notes: 2, Found: "Q2", Paged: true, Status: "acknowledged", Route: "shop"}} {
 		if err := s.KeepSent(t.Context(), v); err != nil {
 			t.Fatal(err)
 		}
