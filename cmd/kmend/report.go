@@ -57,13 +57,13 @@ func (c *previewCmd) Run(ctx context.Context, out *output) error {
 func (c *previewCmd) preview(inc incident.Incident) (sent any, text string) {
 	switch c.Format {
 	case "slack":
-		m, ok := slack.Render(inc, true)
+		m, ok := slack.Render(inc, slack.Form{Buttons: true})
 		if !ok {
 			return nil, ""
 		}
 		return m, slack.Plain(m)
 	case "pagerduty":
-		notes := pagerduty.Notes(inc)
+		notes := pagerduty.Notes(inc, "")
 		return notes, strings.Join(notes, "\n\n")
 	}
 	return inc, ""

@@ -43,6 +43,10 @@ func (m messages) ReserveMessage(ctx context.Context, id string) (bool, error) {
 	return m.db.ReserveMessage(ctx, id)
 }
 
+func (m messages) TellThread(ctx context.Context, id, from, to string) (bool, error) {
+	return m.db.TellThread(ctx, id, from, to)
+}
+
 func (m messages) KeepMessage(ctx context.Context, p report.Posted) error {
 	return m.db.KeepMessage(ctx, store.Message(p))
 }
@@ -54,7 +58,8 @@ func newSlack(c Slack, db *store.Store, reg prometheus.Registerer, log *slog.Log
 		return nil, err
 	}
 	o := report.DefaultOptions()
-	o.Client, o.Incidents, o.Ledger, o.Channel, o.Logger, o.Metrics = client, db, messages{db}, c.Channel, log, report.NewMetrics(reg)
+	o.Client, o.Incidents, o.Ledger, o.Logger, o.Metrics = client, db, messages{db}, log, report.NewMetrics(reg)
+	o.Route = func(incident.Incident) report.Route { return report.Route{Channel: c.Channel} }
 	o.Buttons = c.SigningSecretFile != "" || c.AppTokenFile != ""
 	s := &slackApp{config: c, log: log, db: db, client: client}
 	s.poster, err = report.NewPoster(o)

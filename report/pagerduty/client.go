@@ -125,13 +125,13 @@ func (c *Client) Set(ctx context.Context, id, status string) error {
 	return nil
 }
 
-// Event triggers or resolves an incident of kmend's own.
-func (c *Client) Event(ctx context.Context, e pagerduty.V2Event) error {
+// Event triggers or resolves an incident of kmend's own, at the service that a key is of.
+func (c *Client) Event(ctx context.Context, e pagerduty.V2Event, key *secret.File) error {
 	api, err := c.api()
 	if err != nil {
 		return err
 	}
-	if e.RoutingKey, err = c.routing.Value(); err != nil {
+	if e.RoutingKey, err = key.Value(); err != nil {
 		return err
 	}
 	if _, err = api.ManageEventWithContext(ctx, &e); err != nil {

@@ -17,9 +17,15 @@ const maxNote = 2000
 
 // Notes are what there is to say of an incident as it is now, in order: when it is
 // known what to do, and when it is over. What was said is never said differently.
-func Notes(inc incident.Incident) (notes []string) {
+// words are an operator's in place of kmend's own about finding and plan; empty: kmend's.
+func Notes(inc incident.Incident, words string) (notes []string) {
+	about := append(found(inc), planned(inc)...)
+	if words != "" {
+		about = strings.Split(words, "\n")
+	}
+
 	if inc.Phase == incident.AwaitingApproval || inc.Phase == incident.Executing || inc.Phase == incident.Verifying || inc.Phase.Closed() && len(inc.Decisions) > 0 {
-		notes = append(notes, note(inc, "found", append(found(inc), planned(inc)...)))
+		notes = append(notes, note(inc, "found", about))
 	}
 	if inc.Phase.Closed() {
 		lines := ended(inc)

@@ -1,10 +1,12 @@
 package pagerduty
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/PagerDuty/go-pagerduty"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/outbox"
+	"github.com/kmend/kmend/internal/secret"
 )
 
 // Incidents is where the poster reads.
@@ -34,6 +37,22 @@ type Sent struct {
 	Paged    bool   // kmend paged somebody itself
 	Status   string // what kmend set PagerDuty's incident to: acknowledged, resolved, or empty
 	Done     bool   // there is nothing more to tell
+	Route    string // with Paged: the name of the route by which
+}
+
+// Route is what is different for some incidents. The zero Route is for all others.
+type Route struct {
+	Name string
+	Off  bool         // nothing is told
+	Key  *secret.File // of the Events API v2 integration where kmend pages; nil: the client's
+	// Words are an operator's about finding and plan, in lines; nil: kmend's own.
+	Words func(incident.Incident) (string, error)
+}
+
+// Routes choose.
+type Routes interface {
+	Of(inc incident.Incident) Route
+	Named(name string) Route // the zero Route where there is none of that name any more
 }
 
 // Ledger keeps what was sent over a restart.
@@ -50,6 +69,7 @@ type Options struct {
 	// DedupLabel is the label, or the annotation, that holds the dedup key of
 	// PagerDuty's incident; where an alert has none, the group's key gives it.
 	DedupLabel string
+	Routes     Routes // nil: there is but one
 	Logger     *slog.Logger
 	Metrics    *Metrics
 	Pace       outbox.Pace
@@ -136,9 +156,10 @@ func (p *Poster) tell(ctx context.Context, id string) (asked bool, err error) {
 		return false, err
 	}
 	sent.Incident = id
-	asked, failed := p.page(ctx, inc, &sent)
-	if p.Client.token != nil && !inc.Quiet() {
-		noted, err := p.note(ctx, inc, &sent) // also when there is no page: one of them may be set up wrong
+	route := p.route(inc)
+	asked, failed := p.page(ctx, inc, &sent, route)
+	if p.Client.token != nil && !inc.Quiet() && (!route.Off || sent.Notes > 0) { // what was begun is brought to its end
+		noted, err := p.note(ctx, inc, &sent, route) // also when there is no page: one of them may be set up wrong
 		asked, failed = asked || noted, errors.Join(failed, err)
 	}
 	if failed != nil && (!inc.Phase.Closed() || time.Since(inc.ClosedAt) < enough) {
@@ -154,9 +175,29 @@ func (p *Poster) tell(ctx context.Context, id string) (asked bool, err error) {
 	return asked, nil
 }
 
+func (p *Poster) route(inc incident.Incident) Route {
+	if p.Routes == nil {
+		return Route{}
+	}
+	return p.Routes.Of(inc)
+}
+
+// words are the operator's, empty for kmend's own.
+func (p *Poster) words(inc incident.Incident, r Route) string {
+	if r.Words == nil {
+		return ""
+	}
+	words, err := r.Words(inc)
+	if err != nil {
+		p.Logger.Error("a template fails; the note has kmend's own words", "incident", inc.ID, "error", err)
+		return ""
+	}
+	return words
+}
+
 // note writes the notes that are not there yet.
-func (p *Poster) note(ctx context.Context, inc incident.Incident, sent *Sent) (asked bool, err error) {
-	notes := Notes(inc)
+func (p *Poster) note(ctx context.Context, inc incident.Incident, sent *Sent, r Route) (asked bool, err error) {
+	notes := Notes(inc, p.words(inc, r))
 	for sent.Notes < len(notes) {
 		asked = true
 		if sent.Found == "" {
@@ -228,8 +269,8 @@ func (p *Poster) update(ctx context.Context, inc incident.Incident, sent *Sent, 
 // page triggers an incident of kmend's own where a person has to look at what it did,
 // and resolves it when a later episode is fixed: not when the alert resolved by
 // itself, for what was left behind is still there.
-func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent) (asked bool, err error) {
-	if p.Client.routing == nil || sent.Paged {
+func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent, r Route) (asked bool, err error) {
+	if sent.Paged {
 		return false, nil
 	}
 	e := pagerduty.V2Event{DedupKey: "kmend/" + inc.Root(), Client: "kmend"}
@@ -243,15 +284,42 @@ func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent) (a
 			return false, nil
 		}
 		e.Action = "resolve"
+		if r, err = p.pagedBy(ctx, inc, r); err != nil {
+			return false, err
+		}
 	default:
 		return false, nil
 	}
-	if err := p.Client.Event(ctx, e); err != nil {
+	key := cmp.Or(r.Key, p.Client.routing)
+	if key == nil || r.Off {
+		return false, nil
+	}
+	if err := p.Client.Event(ctx, e, key); err != nil {
 		return true, err
 	}
 	p.Metrics.count(map[string]string{"trigger": "page", "resolve": "page_resolved"}[e.Action])
-	sent.Paged = true
+	sent.Paged, sent.Route = true, r.Name
 	return true, p.Ledger.KeepSent(ctx, *sent)
+}
+
+// pagedBy is the route by which an earlier episode paged, as it is now, whatever the
+// route of this one is; otherwise that.
+func (p *Poster) pagedBy(ctx context.Context, inc incident.Incident, r Route) (Route, error) {
+	for _, e := range slices.Backward(inc.Episodes) {
+		if e.ID == inc.ID {
+			continue
+		}
+		was, err := p.Ledger.Sent(ctx, e.ID)
+		if err != nil {
+			return r, err
+		}
+		if was.Paged && p.Routes != nil {
+			r = p.Routes.Named(was.Route)
+			r.Off = false
+			return r, nil
+		}
+	}
+	return r, nil
 }
 
 // details are the fields that PagerDuty shows as a table.

@@ -298,7 +298,7 @@ func TestDedupKey(t *testing.T) {
 func TestNotesAreBounded(t *testing.T) {
 	inc := waiting()
 	inc.Diagnosis.Findings[0].Message = "x\nkmend 1: fixed\x1b[31m" + strings.Repeat("ü", 5000)
-	for _, n := range Notes(closed(inc, incident.Failed, strings.Repeat("y", 5000))) {
+	for _, n := range Notes(closed(inc, incident.Failed, strings.Repeat("y", 5000)), "") {
 		if len(n) > maxNote || strings.Contains(n, "\x1b") || strings.Contains(n, "\nkmend 1: fixed") || !strings.HasPrefix(n, "kmend "+inc.ID+": ") {
 			t.Errorf("%d bytes: %.200q", len(n), n)
 		}

@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/slack-go/slack"
 
 	"github.com/kmend/kmend/internal/secret"
+	"github.com/kmend/kmend/report/picture"
 )
 
 // callTimeout bounds one call of Slack's API.
@@ -44,7 +46,15 @@ func NewClient(tokenFile, url string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening Slack's bot token: %w", err)
 	}
-	return &Client{token: f, url: url, http: &http.Client{Timeout: callTimeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}, members: map[string]members{}}, nil
+	return &Client{token: f, url: url, http: newHTTP(), members: map[string]members{}}, nil
+}
+
+// newHTTP follows no redirect: Slack makes none, and what is sent has the token in it.
+func newHTTP() *http.Client {
+	return &http.Client{Timeout: callTimeout, Transport: http.DefaultTransport.(*http.Transport).Clone(),
+		CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			return fmt.Errorf("Slack redirects to %s, which is not followed", r.URL.Host)
+		}}
 }
 
 // Close gives back idle connections.
@@ -102,6 +112,48 @@ func (c *Client) Notify(ctx context.Context, channel, ts, text string) error {
 	}
 	if _, _, err = api.PostMessageContext(ctx, channel, append(options(Message{Text: text}), slack.MsgOptionTS(ts), slack.MsgOptionBroadcast())...); err != nil {
 		return fmt.Errorf("replying in Slack: %w", err)
+	}
+	return nil
+}
+
+// Reply adds hostile text, escaped already, to the thread of a message. Nobody is notified of it.
+func (c *Client) Reply(ctx context.Context, channel, ts, text string) error {
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	m := Message{Text: text, Blocks: []slack.Block{slack.NewSectionBlock(slack.NewTextBlockObject(slack.PlainTextType, text, false, false), nil, nil)}}
+	if _, _, err = api.PostMessageContext(ctx, channel, append(options(m), slack.MsgOptionTS(ts))...); err != nil {
+		return fmt.Errorf("replying in a thread in Slack: %w", err)
+	}
+	return nil
+}
+
+// Upload brings a picture to Slack, where nobody sees it until it is shared.
+func (c *Client) Upload(ctx context.Context, p picture.Picture) (file string, err error) {
+	api, err := c.api()
+	if err != nil {
+		return "", err
+	}
+	to, err := api.GetUploadURLExternalContext(ctx, slack.GetUploadURLExternalParameters{FileName: p.Name, FileSize: len(p.PNG), AltTxt: p.Alt})
+	if err != nil {
+		return "", fmt.Errorf("asking Slack where to upload a picture: %w", err)
+	}
+	if err = api.UploadToURL(ctx, slack.UploadToURLParameters{UploadURL: to.UploadURL, Reader: bytes.NewReader(p.PNG), Filename: p.Name}); err != nil {
+		return "", fmt.Errorf("uploading a picture to Slack: %w", err)
+	}
+	return to.FileID, nil
+}
+
+// Share shows an uploaded file in the thread of a message.
+func (c *Client) Share(ctx context.Context, file, title, channel, ts string) error {
+	api, err := c.api()
+	if err != nil {
+		return err
+	}
+	_, err = api.CompleteUploadExternalContext(ctx, slack.CompleteUploadExternalParameters{Files: []slack.FileSummary{{ID: file, Title: title}}, Channel: channel, ThreadTimestamp: ts})
+	if err != nil {
+		return fmt.Errorf("sharing a picture in Slack: %w", err)
 	}
 	return nil
 }

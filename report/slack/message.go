@@ -26,16 +26,29 @@ type Message struct {
 	Final  bool          `json:"final"` // nothing of it will change any more
 }
 
+// Form is how a message is made.
+type Form struct {
+	Buttons bool   // clicks reach kmend
+	Words   string // about alert and target, as mrkdwn in which hostile text is escaped; empty: kmend's own
+}
+
 // Render is the message about an incident as it is now; ok is false as long as
 // there is nothing to tell. Buttons are there only while it waits for a person,
-// and only when buttons says that clicks reach kmend.
-func Render(inc incident.Incident, buttons bool) (m Message, ok bool) {
+// and only when clicks reach kmend.
+func Render(inc incident.Incident, f Form) (m Message, ok bool) {
 	if !inc.Phase.Closed() && inc.Episode < 2 && (inc.Plan == nil || len(inc.Decisions) == 0) {
 		return Message{}, false
 	}
 	head := title(inc)
 	blocks := []slack.Block{slack.NewHeaderBlock(slack.NewTextBlockObject(slack.PlainTextType, head, false, false))}
-	blocks = append(blocks, marked(facts(inc)...))
+	if f.Words != "" {
+		blocks = append(blocks, marked(strings.Split(f.Words, "\n")...))
+	} else {
+		blocks = append(blocks, marked(facts(inc)...))
+	}
+	if l := links(inc); len(l) > 0 {
+		blocks = append(blocks, marked(l...))
+	}
 	if finding, ok := found(inc); ok {
 		blocks = append(blocks, plain(finding...))
 	}
@@ -43,7 +56,7 @@ func Render(inc incident.Incident, buttons bool) (m Message, ok bool) {
 		blocks = append(blocks, marked(planHead(*inc.Plan)), plain(steps(*inc.Plan)...))
 	}
 	blocks = append(blocks, plain(state(inc)...))
-	if waits(inc) && buttons {
+	if waits(inc) && f.Buttons {
 		blocks = append(blocks, actions(inc))
 	}
 	blocks = append(blocks, slack.NewContextBlock("", slack.NewTextBlockObject(slack.MarkdownType, footer(inc), false, true)))

@@ -11,7 +11,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Name: "kmend_slack_messages_total",
 		Help: "Messages to Slack by result; limited and failed ones are sent again.",
 	}, []string{"result"})}
-	for _, r := range []string{"posted", "edited", "notified", "limited", "failed"} {
+	for _, r := range []string{"posted", "edited", "notified", "replied", "picture", "limited", "failed"} {
 		m.messages.WithLabelValues(r)
 	}
 	reg.MustRegister(m.messages)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/slack-go/slack"
@@ -31,6 +32,7 @@ type Posted struct {
 	Shown    string // digest of what it says
 	Final    bool
 	Notified string // of what a person is needed for, people heard last
+	Told     string // how much of its thread is there; TellThread alone sets it
 }
 
 // Ledger keeps what was posted over a restart.
@@ -40,6 +42,16 @@ type Ledger interface {
 	// ReserveMessage asks to be the one who posts the message of an incident that has
 	// none yet; false: another replica of kmend is about to.
 	ReserveMessage(ctx context.Context, id string) (bool, error)
+	// TellThread keeps how much of a thread is there; false: it is not from any more,
+	// because another replica writes it too.
+	TellThread(ctx context.Context, id, from, to string) (bool, error)
+}
+
+// Route is where the message of an incident goes.
+type Route struct {
+	Channel string // id or name; empty: there is no message
+	// Words are an operator's about alert and target, as mrkdwn; nil: kmend's own.
+	Words func(incident.Incident) (string, error)
 }
 
 // errElsewhere: another replica is about to post the message.
@@ -53,10 +65,11 @@ type Options struct {
 	Client    *Client
 	Incidents Incidents
 	Ledger    Ledger
-	Channel   string // id or name
-	Buttons   bool   // clicks reach kmend
-	Logger    *slog.Logger
-	Metrics   *Metrics
+	// Route says where a message is posted. One that is there is edited where it is.
+	Route   func(incident.Incident) Route
+	Buttons bool // clicks reach kmend
+	Logger  *slog.Logger
+	Metrics *Metrics
 	// Interval is the least time between two messages or edits: Slack takes about
 	// one a second in a channel.
 	Interval time.Duration
@@ -74,8 +87,8 @@ func (o Options) validate() error {
 	switch {
 	case o.Client == nil, o.Incidents == nil, o.Ledger == nil, o.Logger == nil, o.Metrics == nil:
 		return errors.New("options Client, Incidents, Ledger, Logger and Metrics must be set")
-	case o.Channel == "":
-		return errors.New("option Channel is empty; name the channel that is told")
+	case o.Route == nil:
+		return errors.New("option Route must be set; it says which channel is told")
 	case o.Interval < 0 || o.Retry <= 0:
 		return fmt.Errorf("option Interval is %s and Retry %s; want 0 or more, and more than 0", o.Interval, o.Retry)
 	}
@@ -90,6 +103,8 @@ type Poster struct {
 	// unkept is what was posted and could not be written down yet: without it the
 	// next try would post it once more. Only Run has it.
 	unkept map[string]Posted
+	// noPictures: Slack does not let the app upload. Only Run has it.
+	noPictures bool
 }
 
 // NewPoster makes a Poster; Run makes it work.
@@ -107,7 +122,7 @@ func (p *Poster) Changed(id string, urgent bool) { p.box.Changed(id, urgent) }
 // Run posts and edits until ctx ends.
 func (p *Poster) Run(ctx context.Context) {
 	p.box.Run(ctx, outbox.Pace{Interval: p.Interval, Retry: p.Retry}, func(ctx context.Context, id string, again time.Duration) outbox.Result {
-		sent, err := p.show(ctx, id)
+		sent, err := p.turn(ctx, id)
 		limited, isLimit := errors.AsType[*slack.RateLimitedError](err)
 		switch {
 		case err == nil:
@@ -126,6 +141,14 @@ func (p *Poster) Run(ctx context.Context) {
 	})
 }
 
+// turn is about a message or about its thread.
+func (p *Poster) turn(ctx context.Context, id string) (did bool, err error) {
+	if id, isThread := strings.CutSuffix(id, threadOf); isThread {
+		return p.thread(ctx, id)
+	}
+	return p.show(ctx, id)
+}
+
 // show brings one message up to date; did says that Slack was asked.
 func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	inc, err := p.Incidents.Latest(ctx, id)
@@ -141,19 +164,30 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 		p.box.Changed(inc.Parent.Incident, false)
 		return false, nil
 	}
-	m, ok := Render(inc, p.Buttons)
+	route := p.Route(inc)
+	if was.TS == "" && route.Channel == "" {
+		return false, nil
+	}
+	m, ok := Render(inc, Form{Buttons: p.Buttons, Words: p.words(inc, route)})
 	if !ok {
 		return false, nil
 	}
 	if u, there := p.unkept[id]; there {
 		was = u
 	}
-	now := Posted{Incident: id, Channel: was.Channel, TS: was.TS, Final: m.Final, Notified: was.Notified}
+	rest := p.rest(inc, was)
+	now := Posted{Incident: id, Channel: was.Channel, TS: was.TS, Final: m.Final && !rest, Notified: was.Notified, Told: was.Told}
 	if now.Shown, err = digest(m); err != nil {
 		return false, err
 	}
 	if was.TS != "" && was.Shown == now.Shown && was.Notified == cmp.Or(needs(inc), was.Notified) {
-		return false, p.keep(ctx, was)
+		switch {
+		case rest:
+			p.box.Changed(id+threadOf, false)
+		case now.Final && !was.Final: // its thread is complete now
+			p.unkept[id] = now
+		}
+		return false, p.keep(ctx, now)
 	}
 	if was.TS == "" {
 		if mine, err := p.Ledger.ReserveMessage(ctx, id); err != nil {
@@ -162,12 +196,12 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 			return false, errElsewhere
 		}
 	}
-	err = p.send(ctx, &now, m)
+	err = p.send(ctx, &now, route.Channel, m)
 	if refusedBlocks(err) {
 		// A person has to hear of it all the same: the incident's id says where the rest is.
 		p.Logger.Error("Slack refuses the form of a message; it is sent as text", "incident", id, "error", err)
 		bare := cut(m.Text, maxHeader) + ", incident " + id
-		err = p.send(ctx, &now, Message{Text: bare, Blocks: []slack.Block{section(slack.PlainTextType, []string{bare})}})
+		err = p.send(ctx, &now, route.Channel, Message{Text: bare, Blocks: []slack.Block{section(slack.PlainTextType, []string{bare})}})
 	}
 	if err == nil {
 		err = p.notify(ctx, inc, was, &now)
@@ -179,7 +213,24 @@ func (p *Poster) show(ctx context.Context, id string) (did bool, err error) {
 	if inc.Parent != nil {
 		p.box.Changed(inc.Parent.Incident, false) // it says how many parts it has
 	}
-	return true, p.keep(ctx, now)
+	err = p.keep(ctx, now)
+	if rest && err == nil {
+		p.box.Changed(id+threadOf, false)
+	}
+	return true, err
+}
+
+// words are the operator's, empty for kmend's own.
+func (p *Poster) words(inc incident.Incident, r Route) string {
+	if r.Words == nil {
+		return ""
+	}
+	words, err := r.Words(inc)
+	if err != nil {
+		p.Logger.Error("a template fails; the message has kmend's own words", "incident", inc.ID, "error", err)
+		return ""
+	}
+	return words
 }
 
 // needs names what a person is needed for, in an incident's present episode; empty
@@ -224,7 +275,7 @@ func (p *Poster) keep(ctx context.Context, m Posted) error {
 }
 
 // send edits the message, or posts it where there is none.
-func (p *Poster) send(ctx context.Context, to *Posted, m Message) (err error) {
+func (p *Poster) send(ctx context.Context, to *Posted, channel string, m Message) (err error) {
 	if to.TS != "" {
 		if err = p.Client.Edit(ctx, to.Channel, to.TS, m); err == nil {
 			p.Metrics.count("edited")
@@ -233,7 +284,7 @@ func (p *Poster) send(ctx context.Context, to *Posted, m Message) (err error) {
 			return err
 		}
 	}
-	if to.Channel, to.TS, err = p.Client.Post(ctx, p.Channel, m); err == nil {
+	if to.Channel, to.TS, err = p.Client.Post(ctx, cmp.Or(channel, to.Channel), m); err == nil {
 		p.Metrics.count("posted")
 	}
 	return err

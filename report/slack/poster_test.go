@@ -68,9 +68,22 @@ func (s *shelf) KeepMessage(_ context.Context, p Posted) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.broken == nil {
+		p.Told = s.posted[p.Incident].Told
 		s.posted[p.Incident] = p
 	}
 	return s.broken
+}
+
+func (s *shelf) TellThread(_ context.Context, id, from, to string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.posted[id]
+	if m.Told != from {
+		return false, nil
+	}
+	m.Told = to
+	s.posted[id] = m
+	return true, nil
 }
 
 func token(t *testing.T, text string) string {
@@ -96,7 +109,8 @@ func client(t *testing.T, s *standin.Server, bot string) *Client {
 func posting(t *testing.T, s *standin.Server, sh *shelf, change func(*Options)) (p *Poster, stop func()) {
 	t.Helper()
 	o := DefaultOptions()
-	o.Client, o.Incidents, o.Ledger, o.Channel, o.Buttons = client(t, s, standin.BotToken), sh, sh, "#kmend", true
+	o.Client, o.Incidents, o.Ledger, o.Buttons = client(t, s, standin.BotToken), sh, sh, true
+	o.Route = func(incident.Incident) Route { return Route{Channel: "#kmend"} }
 	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(t.Output(), nil)), NewMetrics(prometheus.NewRegistry())
 	o.Interval, o.Retry = 0, 20*time.Millisecond
 	if change != nil {
@@ -185,7 +199,7 @@ func TestStorageTrouble(t *testing.T) {
 	sh.broken = nil
 	sh.mu.Unlock()
 	until(t, "it is kept", func() bool { return sh.kept(inc.ID).TS != "" })
-	if n := s.Calls("chat.postMessage"); n != 1 {
+	if n := len(s.Messages()); n != 1 {
 		t.Errorf("posted %d times", n)
 	}
 }
@@ -286,6 +300,7 @@ func TestTrouble(t *testing.T) {
 		s, sh := slackServer(t, standin.Options{Interval: 900 * time.Millisecond}), newShelf()
 		p, _ := posting(t, s, sh, nil)
 		a, b := waitingIncident(), waitingIncident()
+		a.Timeline, b.Timeline = nil, nil // nothing in the threads
 		b.ID = "20261121-120000.000-00000001"
 		sh.put(a)
 		sh.put(b)

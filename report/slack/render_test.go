@@ -34,7 +34,7 @@ func waitingIncident() incident.Incident {
 
 func render(t *testing.T, inc incident.Incident) (Message, string) {
 	t.Helper()
-	m, ok := Render(inc, true)
+	m, ok := Render(inc, Form{Buttons: true})
 	if !ok {
 		t.Fatal("nothing to tell")
 	}
@@ -67,11 +67,11 @@ func TestRenderWaiting(t *testing.T) {
 	if fmt.Sprint(ids) != "[kmend.approve kmend.deny kmend.details]" || values[ActionApprove] != inc.ID+" "+inc.Plan.Digest() || m.Final {
 		t.Errorf("buttons %v %v, final %v", ids, values, m.Final)
 	}
-	if m, _ := Render(inc, false); len(m.Blocks) != 7 {
+	if m, _ := Render(inc, Form{Buttons: false}); len(m.Blocks) != 7 {
 		t.Errorf("without a way for clicks there are %d blocks", len(m.Blocks))
 	}
 	inc.Phase, inc.Decisions = incident.Planned, nil
-	if _, ok := Render(inc, true); ok {
+	if _, ok := Render(inc, Form{Buttons: true}); ok {
 		t.Error("something is told before it is decided")
 	}
 }

@@ -17,7 +17,8 @@ const (
 	BotToken      = "xoxb-111-test-bot"
 	AppToken      = "xapp-1-test-app"
 	SigningSecret = "8f742231b10e8888abcd99yyyzzz85a5"
-	Channel       = "C0TEST001"
+	Channel       = "C0TEST001" // #kmend
+	OtherChannel  = "C0TEST002" // #shop
 )
 
 // Options of a Server.
@@ -28,16 +29,20 @@ type Options struct {
 	// InteractivityURL is where clicks go; it may be set later with Serve.
 	InteractivityURL string
 	Groups           map[string][]string // members of user groups
+	NoFiles          bool                // the app has not the scope files:write
 }
 
 // Message is a message as everybody in the channel sees it.
 type Message struct {
-	TS     string
-	Text   string
-	Blocks json.RawMessage
-	Edits  int
-	// Replies are the texts in its thread that are shown in the channel, too.
-	Replies []string
+	Channel string // its id
+	TS      string
+	Text    string
+	Blocks  json.RawMessage
+	Edits   int
+	// Replies are the texts in its thread that are shown in the channel, too, Thread
+	// those that are not.
+	Replies, Thread []string
+	Files           []File // in its thread
 }
 
 // Ephemeral is what one person only was told.
@@ -64,19 +69,22 @@ type Server struct {
 	problems   []string
 	sockets    []*socket
 	number     int
+	uploads    map[string]*File // by id, those that are not shared yet
 }
 
 // Start starts the stand-in; Close ends it.
 func Start(o Options) *Server {
-	s := &Server{o: o, hooks: map[string]string{}, calls: map[string]int{}}
+	s := &Server{o: o, hooks: map[string]string{}, calls: map[string]int{}, uploads: map[string]*File{}}
 	mux := http.NewServeMux()
 	for name, m := range map[string]func(map[string]string) any{
 		"chat.postMessage": s.post, "chat.update": s.update, "usergroups.users.list": s.members,
+		"files.getUploadURLExternal": s.uploadURL, "files.completeUploadExternal": s.share,
 	} {
 		mux.HandleFunc("POST /api/"+name, s.method(name, BotToken, m))
 	}
 	mux.HandleFunc("POST /api/apps.connections.open", s.method("apps.connections.open", AppToken, s.connection))
 	mux.HandleFunc("POST /actions/", s.hook)
+	mux.HandleFunc("POST /upload/v1/{id}", s.upload)
 	mux.HandleFunc("GET /link", s.link)
 	s.http = httptest.NewServer(mux)
 	s.URL = s.http.URL
@@ -242,8 +250,19 @@ func arguments(r *http.Request) (map[string]string, error) {
 	return out, nil
 }
 
+// channel is the id of one, "" when there is none of that name.
+func (s *Server) channel(name string) string {
+	for id, called := range map[string]string{Channel: "#kmend", OtherChannel: "#shop"} {
+		if name == id || name == called {
+			return id
+		}
+	}
+	return ""
+}
+
 func (s *Server) post(args map[string]string) any {
-	if args["channel"] != Channel && args["channel"] != "#kmend" {
+	channel := s.channel(args["channel"])
+	if channel == "" {
 		return refuse("channel_not_found")
 	}
 	if code := s.check(args); code != "" {
@@ -254,31 +273,32 @@ func (s *Server) post(args map[string]string) any {
 		if at < 0 {
 			return refuse("thread_not_found")
 		}
-		if args["reply_broadcast"] != "true" {
-			s.problem("a reply that only who follows the thread sees: %v", args)
-		}
 		s.number++
-		s.messages[at].Replies = append(s.messages[at].Replies, args["text"])
-		return map[string]any{"ok": true, "channel": Channel, "ts": fmt.Sprintf("1790000000.%06d", s.number)}
+		if args["reply_broadcast"] == "true" {
+			s.messages[at].Replies = append(s.messages[at].Replies, args["text"])
+		} else {
+			s.messages[at].Thread = append(s.messages[at].Thread, args["text"])
+		}
+		return map[string]any{"ok": true, "channel": channel, "ts": fmt.Sprintf("1790000000.%06d", s.number)}
 	}
 	s.number++
-	m := &Message{TS: fmt.Sprintf("1790000000.%06d", s.number), Text: args["text"], Blocks: json.RawMessage(args["blocks"])}
+	m := &Message{Channel: channel, TS: fmt.Sprintf("1790000000.%06d", s.number), Text: args["text"], Blocks: json.RawMessage(args["blocks"])}
 	s.messages = append(s.messages, m)
-	return map[string]any{"ok": true, "channel": Channel, "ts": m.TS}
+	return map[string]any{"ok": true, "channel": channel, "ts": m.TS}
 }
 
 func (s *Server) update(args map[string]string) any {
-	if args["channel"] != Channel {
+	if s.channel(args["channel"]) == "" || args["channel"][0] == '#' {
 		return refuse("channel_not_found") // chat.update takes ids only
 	}
 	if code := s.check(args); code != "" {
 		return refuse(code)
 	}
 	for _, m := range s.messages {
-		if m.TS == args["ts"] {
+		if m.TS == args["ts"] && m.Channel == args["channel"] {
 			m.Text, m.Blocks = args["text"], json.RawMessage(args["blocks"])
 			m.Edits++
-			return map[string]any{"ok": true, "channel": Channel, "ts": m.TS, "text": m.Text}
+			return map[string]any{"ok": true, "channel": m.Channel, "ts": m.TS, "text": m.Text}
 		}
 	}
 	return refuse("message_not_found")
