@@ -50,6 +50,9 @@ func (d *Diagnoser) Diagnose(ctx context.Context, target incident.Target, window
 
 // diagnose also says what is known of the target, whatever stands in the way then.
 func (d *Diagnoser) diagnose(ctx context.Context, asked incident.Target, window time.Duration) (target incident.Target, _ incident.Diagnosis, err error) {
+	if asked.Many() {
+		return asked, incident.Diagnosis{}, obstacleError(fmt.Sprintf("%s is measured by its pods, and who knows them is not configured; set kubernetes.enabled in kmend.yaml", asked))
+	}
 	if target, err = d.pods.locate(ctx, asked); err != nil {
 		return asked, incident.Diagnosis{}, err
 	}

@@ -63,6 +63,7 @@ func TestAgentChoice(t *testing.T) {
 		"standalone, no node":       {local, incident.Target{PID: 1}, "self", ""},
 		"standalone, own node":      {local, incident.Target{PID: 1, Node: "SELF.example.org"}, "self", ""},
 		"standalone, another node":  {local, incident.Target{PID: 1, Node: "n2"}, "", "is on node n2, this is node self"},
+		"pods of a name":            {local, incident.Target{Namespace: "shop", Workload: "Deployment/cart"}, "", "deployment shop/cart is measured by its pods"},
 		"standalone, no agent":      {func(o *Options) { o.LocalAbsent = "this kernel has no BTF" }, incident.Target{PID: 1}, "", "this kernel has no BTF"},
 		"static":                    {both, incident.Target{PID: 1, Node: "n2"}, "n2.example.org", ""},
 		"own node, before static":   {both, incident.Target{PID: 1, Node: "self"}, "self", ""},

@@ -24,10 +24,24 @@ type Mapping struct {
 	PID       []string
 	Unit      []string
 
+	// Workloads are the labels that name what makes pods, by its kind; the first
+	// kind that the alert names wins.
+	Workloads []WorkloadLabels
+	Service   []string
+	// SLO are labels that hold the name of one of SLOs.
+	SLO  []string
+	SLOs map[string]incident.Target
+
 	// Exporters are values of the `job` label of programs that speak about other
 	// things than themselves. A pod or container label of their series that names
 	// the exporter itself is left out.
 	Exporters []string
+}
+
+// WorkloadLabels are the labels that name a workload of one kind.
+type WorkloadLabels struct {
+	Kind   string // "Deployment"
+	Labels []string
 }
 
 // DefaultMapping reads the labels of kube-prometheus, of node_exporter's systemd
@@ -42,6 +56,16 @@ func DefaultMapping() Mapping {
 		Cgroup:    []string{"cgroup"},
 		PID:       []string{"pid"},
 		Unit:      []string{"systemd_unit", "unit", "name"},
+		Workloads: []WorkloadLabels{
+			{"Deployment", []string{"deployment"}},
+			{"StatefulSet", []string{"statefulset"}},
+			{"DaemonSet", []string{"daemonset"}},
+			{"ReplicaSet", []string{"replicaset"}},
+			{"Job", []string{"job_name"}},
+			{"CronJob", []string{"cronjob"}},
+		},
+		Service:   []string{"exported_service", "destination_service_name", "service"},
+		SLO:       []string{"slo", "slo_name", "sloth_id", "sloth_slo", "sloth_service"},
 		Exporters: []string{"kube-state-metrics", "node-exporter"},
 	}
 }
@@ -54,8 +78,9 @@ type found struct{ label, value string }
 // is a sentence for the timeline. The label values are untrusted: what comes out
 // is valid as a Kubernetes name, a path, a number or a unit name.
 //
-// One kind of target is chosen: a pod, else a systemd unit, else a cgroup, else
-// a process, else a whole node.
+// One kind of target is chosen: a pod, else a workload, else a systemd unit, else a
+// cgroup, else a process, else what an SLO is about, else a service, else a whole
+// node.
 func (m Mapping) Target(alert incident.Alert) (t incident.Target, ok bool, why string) {
 	t.Cluster = m.Cluster
 	if c := alert.Labels["cluster"]; m.Cluster != "" && c != "" && c != m.Cluster {
@@ -69,7 +94,7 @@ func (m Mapping) Target(alert incident.Alert) (t incident.Target, ok bool, why s
 		}
 		t.Node = name
 	}
-	for _, kind := range []func(incident.Alert, incident.Target) (incident.Target, bool, string){m.pod, m.unit, m.cgroup, m.pid} {
+	for _, kind := range []func(incident.Alert, incident.Target) (incident.Target, bool, string){m.pod, m.workload, m.unit, m.cgroup, m.pid, m.slo, m.service} {
 		if t, ok, why := kind(alert, t); ok || why != "" {
 			return t, ok, why
 		}
@@ -179,7 +204,10 @@ func (m Mapping) nothing(alert incident.Alert) string {
 	if pod := alert.Labels["pod"]; pod != "" && m.ownPod(alert) {
 		return fmt.Sprintf("the labels name the exporter's own pod %s and nothing that it measures; keep exported_pod or pod of the measured thing in the alert's expression", quote(pod))
 	}
-	all := slices.Concat(m.Pod, m.Unit, m.Cgroup, m.PID, m.Node)
+	if slo, ok := first(alert, m.SLO); ok {
+		return fmt.Sprintf("label %s is %s, and slos in kmend.yaml has none of that name; looked for targets in the other labels, too", slo.label, quote(slo.value))
+	}
+	all := slices.Concat(m.Pod, m.workloadLabels(), m.Unit, m.Cgroup, m.PID, m.SLO, m.Service, m.Node)
 	return "no label names what is slow; looked for " + strings.Join(all, ", ")
 }
 

@@ -44,15 +44,33 @@ func TestTargetFromLabels(t *testing.T) {
 		"the node exporter speaking of its node": {
 			labels{"job": "node-exporter", "namespace": "monitoring", "pod": "prom-node-exporter-abc", "node": "n1"},
 			incident.Target{Node: "n1"}},
-		"name that is no unit":  {labels{"name": "eth0", "cgroup": "/sys/fs/cgroup/x"}, incident.Target{Cgroup: "/sys/fs/cgroup/x"}},
-		"unit":                  {labels{"unit": "getty@tty1.service", "hostname": "Web1"}, incident.Target{Node: "web1", Unit: "getty@tty1.service"}},
-		"escaped unit":          {labels{"unit": `dev-disk\x2d1.slice`}, incident.Target{Unit: `dev-disk\x2d1.slice`}},
-		"cgroup":                {labels{"cgroup": "/sys/fs/cgroup/cpu/demo/checkout"}, incident.Target{Cgroup: "/sys/fs/cgroup/cpu/demo/checkout"}},
-		"pid":                   {labels{"pid": "4194304"}, incident.Target{PID: 4194304}},
-		"pod before the others": {labels{"namespace": "a", "pod": "b", "pid": "1", "cgroup": "/x", "unit": "u.service"}, incident.Target{Namespace: "a", Pod: "b"}},
+		"name that is no unit": {labels{"name": "eth0", "cgroup": "/sys/fs/cgroup/x"}, incident.Target{Cgroup: "/sys/fs/cgroup/x"}},
+		"unit":                 {labels{"unit": "getty@tty1.service", "hostname": "Web1"}, incident.Target{Node: "web1", Unit: "getty@tty1.service"}},
+		"escaped unit":         {labels{"unit": `dev-disk\x2d1.slice`}, incident.Target{Unit: `dev-disk\x2d1.slice`}},
+		"cgroup":               {labels{"cgroup": "/sys/fs/cgroup/cpu/demo/checkout"}, incident.Target{Cgroup: "/sys/fs/cgroup/cpu/demo/checkout"}},
+		"pid":                  {labels{"pid": "4194304"}, incident.Target{PID: 4194304}},
+		"deployment": {labels{"job": "kube-state-metrics", "namespace": "shop", "deployment": "cart", "container": "kube-rbac-proxy", "service": "kube-state-metrics", "pod": "kube-state-metrics-1"},
+			incident.Target{Namespace: "shop", Workload: "Deployment/cart"}},
+		"deployment on a node":    {labels{"namespace": "shop", "deployment": "cart", "node": "n1", "container": "app"}, incident.Target{Namespace: "shop", Workload: "Deployment/cart", Node: "n1", Container: "app"}},
+		"statefulset":             {labels{"exported_namespace": "shop", "namespace": "monitoring", "pod": "ksm", "container": "ksm", "statefulset": "db"}, incident.Target{Namespace: "shop", Workload: "StatefulSet/db"}},
+		"daemonset":               {labels{"namespace": "shop", "daemonset": "proxy"}, incident.Target{Namespace: "shop", Workload: "DaemonSet/proxy"}},
+		"replicaset":              {labels{"namespace": "shop", "replicaset": "cart-7d4b9c"}, incident.Target{Namespace: "shop", Workload: "ReplicaSet/cart-7d4b9c"}},
+		"job of a cronjob":        {labels{"namespace": "shop", "job_name": "bill-123", "job": "kube-state-metrics"}, incident.Target{Namespace: "shop", Workload: "Job/bill-123"}},
+		"cronjob":                 {labels{"namespace": "shop", "cronjob": "bill"}, incident.Target{Namespace: "shop", Workload: "CronJob/bill"}},
+		"service":                 {labels{"namespace": "shop", "service": "cart", "job": "cart"}, incident.Target{Namespace: "shop", Service: "cart"}},
+		"service of Istio":        {labels{"namespace": "shop", "destination_service_name": "cart", "service": "istio-proxy", "job": "istio"}, incident.Target{Namespace: "shop", Service: "cart"}},
+		"service of the series":   {labels{"exported_namespace": "shop", "namespace": "monitoring", "exported_service": "cart", "service": "blackbox"}, incident.Target{Namespace: "shop", Service: "cart"}},
+		"service of the exporter": {labels{"job": "node-exporter", "namespace": "monitoring", "service": "prom-node-exporter", "instance": "1.2.3.4:9100", "cgroup": "/x"}, incident.Target{Cgroup: "/x"}},
+		"node before service":     {labels{"namespace": "shop", "service": "gpu", "job": "gpu", "node": "n1"}, incident.Target{Node: "n1"}},
+		"pod before deployment":   {labels{"namespace": "shop", "pod": "cart-1", "deployment": "cart", "service": "cart"}, incident.Target{Namespace: "shop", Pod: "cart-1"}},
+		"SLO":                     {labels{"sloth_service": "cart", "sloth_slo": "requests", "sloth_id": "cart-requests"}, incident.Target{Namespace: "shop", Workload: "Deployment/cart"}},
+		"deployment before SLO":   {labels{"slo": "cart-requests", "namespace": "bar", "deployment": "b"}, incident.Target{Namespace: "bar", Workload: "Deployment/b"}},
+		"pod before the others":   {labels{"namespace": "a", "pod": "b", "pid": "1", "cgroup": "/x", "unit": "u.service"}, incident.Target{Namespace: "a", Pod: "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, ok, why := DefaultMapping().Target(alertWith(c.labels))
+			m := DefaultMapping()
+			m.SLOs = map[string]incident.Target{"cart-requests": {Namespace: "shop", Workload: "Deployment/cart"}}
+			got, ok, why := m.Target(alertWith(c.labels))
 			if !ok || got != c.want {
 				t.Errorf("got %+v, %v, %q\nwant %+v", got, ok, why, c.want)
 			}
@@ -69,6 +87,13 @@ func TestNoTargetSaysWhy(t *testing.T) {
 		"exporter only":         {labels{"job": "kube-state-metrics", "namespace": "monitoring", "pod": "kube-state-metrics-1"}, `the exporter's own pod "kube-state-metrics-1"`},
 		"exported namespace":    {labels{"exported_namespace": "shop", "namespace": "monitoring", "pod": "x"}, `the exporter's own pod "x"`},
 		"pod without namespace": {labels{"pod": "p"}, `no label names its namespace`},
+		"deployment alone":      {labels{"deployment": "cart"}, "label deployment is \"cart\", and no label names its namespace"},
+		"deployment, injected":  {labels{"namespace": "shop", "deployment": "a\"} or up"}, "label deployment is"},
+		"service, injected":     {labels{"namespace": "shop", "service": "../x"}, "label service is"},
+		"service's namespace":   {labels{"namespace": "Shop", "service": "x"}, "label namespace is"},
+		"service of kubelet":    {labels{"namespace": "kube-system", "service": "kps-kubelet", "job": "kubelet"}, "no label names"},
+		"exporter's daemonset":  {labels{"namespace": "m", "daemonset": "node-exporter", "job": "node-exporter"}, "no label names"},
+		"SLO that is not known": {labels{"slo": "x\ny"}, `label slo is "x\ny", and slos in kmend.yaml has none`},
 		"path traversal":        {labels{"cgroup": "/sys/fs/cgroup/../../etc"}, "shortest form"},
 		"relative cgroup":       {labels{"cgroup": "system.slice"}, "not an absolute path"},
 		"root":                  {labels{"cgroup": "/"}, "shortest form"},

@@ -1,6 +1,9 @@
 package incident
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // AlertStatus is Alertmanager's status of an alert or of a group.
 type AlertStatus string
@@ -45,7 +48,8 @@ type Notification struct {
 
 // Target is the thing an alert is about, as far as it is known: the labels give
 // a part of it, the cluster and the node's agent fill in the rest. At least one
-// of Pod, Cgroup, PID, Unit and Node is set in a Target that can be diagnosed.
+// of Pod, Workload, Service, Cgroup, PID, Unit and Node is set in a Target that can
+// be diagnosed; of a workload and of a service it is their pods that are.
 type Target struct {
 	Cluster     string `json:"cluster,omitempty"`
 	Node        string `json:"node,omitempty"`
@@ -54,6 +58,8 @@ type Target struct {
 	PodUID      string `json:"podUID,omitempty"`
 	Container   string `json:"container,omitempty"`
 	ContainerID string `json:"containerID,omitempty"` // without the runtime's "containerd://" prefix
+	Workload    string `json:"workload,omitempty"`    // KIND/NAME of what makes the pods: "Deployment/cart"
+	Service     string `json:"service,omitempty"`     // Kubernetes Service in front of the pods
 	Unit        string `json:"unit,omitempty"`        // systemd unit
 	Cgroup      string `json:"cgroup,omitempty"`      // absolute path of a cgroup directory on the node
 	PID         int    `json:"pid,omitempty"`         // process (thread group) id in the agent's pid namespace
@@ -69,6 +75,10 @@ func (t Target) Key() string {
 	switch {
 	case t.Pod != "":
 		return join("pod", t.Cluster, t.Namespace, t.Pod, t.Container)
+	case t.Workload != "":
+		return join("workload", t.Cluster, t.Namespace, t.Workload, t.Container, t.Node)
+	case t.Service != "":
+		return join("service", t.Cluster, t.Namespace, t.Service, t.Container, t.Node)
 	case t.Unit != "":
 		return join("unit", t.Cluster, t.Node, t.Unit)
 	case t.Cgroup != "":
@@ -81,6 +91,16 @@ func (t Target) Key() string {
 	return ""
 }
 
+// Many reports whether the target is what stands for pods, and no pod is named:
+// a workload or a service.
+func (t Target) Many() bool { return t.Pod == "" && (t.Workload != "" || t.Service != "") }
+
+// WorkloadKind splits Workload: "Deployment" and "cart" of "Deployment/cart".
+func (t Target) WorkloadKind() (kind, name string) {
+	kind, name, _ = strings.Cut(t.Workload, "/")
+	return kind, name
+}
+
 // String is the short name a person would use.
 func (t Target) String() string {
 	switch {
@@ -88,6 +108,11 @@ func (t Target) String() string {
 		return "pod " + t.Namespace + "/" + t.Pod + "/" + t.Container
 	case t.Pod != "":
 		return "pod " + t.Namespace + "/" + t.Pod
+	case t.Workload != "":
+		kind, name := t.WorkloadKind()
+		return strings.ToLower(kind) + " " + t.Namespace + "/" + name
+	case t.Service != "":
+		return "service " + t.Namespace + "/" + t.Service
 	case t.Unit != "":
 		return "unit " + t.Unit
 	case t.PID != 0: // and the group that it is in, once it was looked up

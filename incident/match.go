@@ -13,6 +13,8 @@ func (t Target) Over(alert Target) Target {
 		PodUID:      cmp.Or(t.PodUID, alert.PodUID),
 		Container:   cmp.Or(t.Container, alert.Container),
 		ContainerID: cmp.Or(t.ContainerID, alert.ContainerID),
+		Workload:    cmp.Or(t.Workload, alert.Workload),
+		Service:     cmp.Or(t.Service, alert.Service),
 		Unit:        cmp.Or(t.Unit, alert.Unit),
 		Cgroup:      cmp.Or(t.Cgroup, alert.Cgroup),
 		PID:         cmp.Or(t.PID, alert.PID),
@@ -31,6 +33,8 @@ func (t Target) Differs(u Target) string {
 		{"podUID", t.PodUID, u.PodUID},
 		{"container", t.Container, u.Container},
 		{"containerID", t.ContainerID, u.ContainerID},
+		{"workload", t.Workload, u.Workload},
+		{"service", t.Service, u.Service},
 		{"unit", t.Unit, u.Unit},
 	} {
 		if f.a != "" && f.b != "" && f.a != f.b {

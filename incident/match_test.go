@@ -37,14 +37,40 @@ func TestDiffers(t *testing.T) {
 // A process stays a process for people, also when its group was looked up.
 func TestString(t *testing.T) {
 	for want, target := range map[string]Target{
-		"pid 7":             {PID: 7, Cgroup: "/sys/fs/cgroup/a"},
-		"cgroup /a":         {Cgroup: "/a", Node: "n"},
-		"unit a.service":    {Unit: "a.service", Cgroup: "/a"},
-		"pod shop/api/main": {Namespace: "shop", Pod: "api", Container: "main", Cgroup: "/a"},
-		"no target":         {},
+		"pid 7":               {PID: 7, Cgroup: "/sys/fs/cgroup/a"},
+		"cgroup /a":           {Cgroup: "/a", Node: "n"},
+		"unit a.service":      {Unit: "a.service", Cgroup: "/a"},
+		"deployment shop/api": {Namespace: "shop", Workload: "Deployment/api"},
+		"service shop/api":    {Namespace: "shop", Service: "api", Node: "n"},
+		"pod shop/api-1":      {Namespace: "shop", Workload: "Deployment/api", Pod: "api-1"},
+		"pod shop/api/main":   {Namespace: "shop", Pod: "api", Container: "main", Cgroup: "/a"},
+		"no target":           {},
 	} {
 		if got := target.String(); got != want {
 			t.Errorf("%+v: %q; want %q", target, got, want)
 		}
+	}
+}
+
+// What stands for many pods has a key of its own, and loses it to a pod.
+func TestKeysOfWorkloads(t *testing.T) {
+	web := Target{Namespace: "shop", Workload: "Deployment/web"}
+	if web.Differs(Target{Namespace: "shop", Workload: "StatefulSet/web"}) != "workload" || (Target{Service: "a"}).Differs(Target{Service: "b"}) != "service" {
+		t.Error("two workloads or two services are the same")
+	}
+	pod := Target{Pod: "web-1"}.Over(web)
+	if pod.Many() || !web.Many() || !(Target{Service: "web"}).Many() || (Target{Node: "n"}).Many() {
+		t.Error("Many is wrong")
+	}
+	if pod.Key() != (Target{Namespace: "shop", Pod: "web-1"}).Key() {
+		t.Errorf("the key of a pod is %q", pod.Key())
+	}
+	keys := map[string]bool{}
+	for _, u := range []Target{web, {Namespace: "shop", Service: "web"}, {Namespace: "shop", Workload: "Job/web"}, {Namespace: "bar", Workload: "Deployment/web"},
+		{Namespace: "shop", Workload: "Deployment/web", Node: "n"}, {Namespace: "shop", Workload: "Deployment/web", Container: "c"}} {
+		if u.Key() == "" || keys[u.Key()] {
+			t.Errorf("key %q of %v is taken", u.Key(), u)
+		}
+		keys[u.Key()] = true
 	}
 }

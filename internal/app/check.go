@@ -154,22 +154,6 @@ func (c Config) checkApprovers(k *checker) {
 	}
 }
 
-var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-
-func (c Config) checkLabels(k *checker) {
-	l := c.Diagnose.Labels
-	for _, list := range []struct {
-		field  string
-		labels []string
-	}{{"namespace", l.Namespace}, {"pod", l.Pod}, {"container", l.Container}, {"node", l.Node}, {"cgroup", l.Cgroup}, {"pid", l.PID}, {"unit", l.Unit}} {
-		for i, name := range list.labels {
-			if !labelName.MatchString(name) {
-				k.at(fmt.Sprintf("diagnose.labels.%s.%d", list.field, i), "diagnose.labels.%s[%d] is %q; want a label name: letters, digits and _", list.field, i, name)
-			}
-		}
-	}
-}
-
 func (c Config) checkAgents(k *checker) {
 	a := c.Agents
 	if a.CAFile != "" {

@@ -94,6 +94,15 @@ type Labels struct {
 	Cgroup    []string `json:"cgroup,omitempty" jsonschema:"minItems=1"`
 	PID       []string `json:"pid,omitempty" jsonschema:"minItems=1"`
 	Unit      []string `json:"unit,omitempty" jsonschema:"minItems=1"`
+	// What stands for pods.
+	Deployment  []string `json:"deployment,omitempty" jsonschema:"minItems=1"`
+	StatefulSet []string `json:"statefulSet,omitempty" jsonschema:"minItems=1"`
+	DaemonSet   []string `json:"daemonSet,omitempty" jsonschema:"minItems=1"`
+	ReplicaSet  []string `json:"replicaSet,omitempty" jsonschema:"minItems=1"`
+	Job         []string `json:"job,omitempty" jsonschema:"minItems=1"`
+	CronJob     []string `json:"cronJob,omitempty" jsonschema:"minItems=1"`
+	Service     []string `json:"service,omitempty" jsonschema:"minItems=1"`
+	SLO         []string `json:"slo,omitempty" jsonschema:"minItems=1" jsonschema_description:"Labels that hold the name of one of slos."`
 	Exporters []string `json:"exporters,omitempty"`
 }
 
@@ -166,7 +175,7 @@ func DefaultConfig() Config {
 		ExtendWithin:   incident.Duration(15 * time.Minute), CorrelateWithin: incident.Duration(5 * time.Minute),
 		Diagnose: Diagnose{
 			Window: incident.Duration(3 * time.Second),
-			Labels: Labels{Namespace: m.Namespace, Pod: m.Pod, Container: m.Container, Node: m.Node, Cgroup: m.Cgroup, PID: m.PID, Unit: m.Unit, Exporters: m.Exporters},
+			Labels: defaultLabels(m),
 		},
 		Agents: Agents{Recorder: true, Local: true, Timeout: incident.Duration(10 * time.Second)},
 	}
@@ -275,10 +284,4 @@ func (c Config) nodeName() (string, error) {
 		return "", fmt.Errorf("naming this node: %w; set agents.nodeName", err)
 	}
 	return name, nil
-}
-
-// mapping is the label mapping that the configuration asks for.
-func (c Config) mapping() diagnose.Mapping {
-	l := c.Diagnose.Labels
-	return diagnose.Mapping{Cluster: c.Cluster, Namespace: l.Namespace, Pod: l.Pod, Container: l.Container, Node: l.Node, Cgroup: l.Cgroup, PID: l.PID, Unit: l.Unit, Exporters: l.Exporters}
 }

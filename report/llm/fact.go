@@ -195,7 +195,7 @@ func target(inc incident.Incident) string {
 	}
 	parts = append(parts, "target "+t.String())
 	for _, f := range []struct{ name, value string }{
-		{"node", t.Node}, {"cluster", t.Cluster}, {"namespace", t.Namespace}, {"pod", t.Pod}, {"container", t.Container}, {"unit", t.Unit}, {"cgroup", t.Cgroup},
+		{"node", t.Node}, {"cluster", t.Cluster}, {"namespace", t.Namespace}, {"pod", t.Pod}, {"container", t.Container}, {"workload", t.Workload}, {"service", t.Service}, {"unit", t.Unit}, {"cgroup", t.Cgroup},
 	} {
 		if f.value != "" {
 			parts = append(parts, f.name+" "+f.value)
