@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -66,16 +65,26 @@ func Grants() (out []Grant, err error) {
 	return out, err
 }
 
+// watching repeats rights of other files, for it stands for itself, and is the only
+// one that lets kmend watch.
+const watching = "deploy/rbac/watch.yaml"
+
 // File is the file that grants a right everywhere, "" when none does.
-func File(verb, group, resource string) string {
+func File(verb, group, resource string) (file string) {
 	grants, err := Grants()
-	i := slices.IndexFunc(grants, func(g Grant) bool {
-		return g.Verb == verb && g.Group == group && g.Resource == resource && len(g.Names) == 0
-	})
-	if err != nil || i < 0 {
+	if err != nil {
 		return ""
 	}
-	return grants[i].File
+	for _, g := range grants {
+		if g.Verb != verb || g.Group != group || g.Resource != resource || len(g.Names) > 0 {
+			continue
+		}
+		if g.File != watching {
+			return g.File // who lacks a right of an action needs that action's file
+		}
+		file = g.File
+	}
+	return file
 }
 
 func each(do func(file string, o *unstructured.Unstructured) error) error {

@@ -103,7 +103,7 @@ type Labels struct {
 	CronJob     []string `json:"cronJob,omitempty" jsonschema:"minItems=1"`
 	Service     []string `json:"service,omitempty" jsonschema:"minItems=1"`
 	SLO         []string `json:"slo,omitempty" jsonschema:"minItems=1" jsonschema_description:"Labels that hold the name of one of slos."`
-	Exporters []string `json:"exporters,omitempty"`
+	Exporters   []string `json:"exporters,omitempty"`
 }
 
 // Agents says who measures.

@@ -1,0 +1,134 @@
+package workloads
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kmend/kmend/incident"
+)
+
+// nameLabels are what programs are named by in the cluster and in their traces.
+var nameLabels = [...]string{"app.kubernetes.io/name", "app"}
+
+// Identity is what else a pod is known by.
+type Identity struct {
+	Workload string   // KIND/NAME: "Deployment/cart"; empty for a pod that nobody made
+	Services []string // that select it, sorted
+	Name     string   // of its label app.kubernetes.io/name, or app
+}
+
+// Identify says what a pod belongs to. A pod that is not known belongs to nothing.
+func (w *Workloads) Identify(ctx context.Context, t incident.Target) (Identity, error) {
+	if err := w.need(ctx, w.pods, w.services, w.replicaSets, w.jobs); err != nil {
+		return Identity{}, err
+	}
+	o, ok, _ := w.pods.GetIndexer().GetByKey(t.Namespace + "/" + t.Pod)
+	if !ok {
+		return Identity{}, nil
+	}
+	p := o.(*corev1.Pod)
+	id := Identity{Workload: w.workload(p)}
+	for _, label := range nameLabels {
+		if id.Name == "" {
+			id.Name = p.Labels[label]
+		}
+	}
+	for _, s := range in[*corev1.Service](w.services, t.Namespace) {
+		if len(s.Spec.Selector) > 0 && slices.Contains(w.selected(s), p) {
+			id.Services = append(id.Services, s.Name)
+		}
+	}
+	slices.Sort(id.Services)
+	return id, nil
+}
+
+// workload goes up from a pod to what somebody wrote: past ReplicaSets and Jobs that
+// others control.
+func (w *Workloads) workload(p *corev1.Pod) string {
+	by := controller(p)
+	what, name, _ := strings.Cut(by, "/")
+	var above string
+	switch what {
+	case "ReplicaSet":
+		if o, ok, _ := w.replicaSets.GetIndexer().GetByKey(p.Namespace + "/" + name); ok {
+			above = controller(o.(*appsv1.ReplicaSet))
+		}
+	case "Job":
+		if o, ok, _ := w.jobs.GetIndexer().GetByKey(p.Namespace + "/" + name); ok {
+			above = controller(o.(*batchv1.Job))
+		}
+	}
+	if above != "" {
+		return above
+	}
+	return by
+}
+
+// ByName are the running pods that a name in a trace means: those of a Service of that
+// name, else of a workload, else those whose label app.kubernetes.io/name or app is it.
+// The name may be qualified (cart.shop, shop/cart). Where several namespaces have it,
+// those in near count, and without any there, none does: a guess could be wrong.
+func (w *Workloads) ByName(ctx context.Context, name, near string) ([]incident.Target, error) {
+	if err := w.need(ctx, w.pods, w.services, w.replicaSets, w.jobs); err != nil {
+		return nil, err
+	}
+	if namespace, rest, ok := strings.Cut(name, "/"); ok {
+		name, near = rest, namespace
+	} else if rest, namespace, ok := strings.Cut(name, "."); ok {
+		namespace, _, _ = strings.Cut(namespace, ".") // cart.shop.svc.cluster.local
+		if in[*corev1.Pod](w.pods, namespace) != nil {
+			name, near = rest, namespace
+		}
+	}
+	if name == "" {
+		return nil, nil
+	}
+	for _, find := range []func(string) []*corev1.Pod{w.servicesNamed, w.workloadsNamed, w.podsLabelled} {
+		if pods := w.targets(find(name), incident.Target{}); len(pods) > 0 {
+			return oneNamespace(pods, near), nil
+		}
+	}
+	return nil, nil
+}
+
+func (w *Workloads) servicesNamed(name string) (pods []*corev1.Pod) {
+	for _, s := range in[*corev1.Service](w.services, "") {
+		if s.Name == name && len(s.Spec.Selector) > 0 {
+			pods = append(pods, w.selected(s)...)
+		}
+	}
+	return pods
+}
+
+func (w *Workloads) workloadsNamed(name string) []*corev1.Pod {
+	return slices.DeleteFunc(in[*corev1.Pod](w.pods, ""), func(p *corev1.Pod) bool {
+		_, of, _ := strings.Cut(w.workload(p), "/")
+		return of != name
+	})
+}
+
+func (w *Workloads) podsLabelled(name string) []*corev1.Pod {
+	return slices.DeleteFunc(in[*corev1.Pod](w.pods, ""), func(p *corev1.Pod) bool {
+		return !slices.ContainsFunc(nameLabels[:], func(label string) bool { return p.Labels[label] == name })
+	})
+}
+
+// oneNamespace are the pods in near, or all of them where they are in one namespace.
+func oneNamespace(pods []incident.Target, near string) []incident.Target {
+	namespaces := map[string][]incident.Target{}
+	for _, p := range pods {
+		namespaces[p.Namespace] = append(namespaces[p.Namespace], p)
+	}
+	if here := namespaces[near]; here != nil {
+		return here
+	}
+	if len(namespaces) == 1 {
+		return pods
+	}
+	return nil
+}

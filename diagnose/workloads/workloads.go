@@ -1,0 +1,132 @@
+package workloads
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Options of Workloads. Start from DefaultOptions.
+type Options struct {
+	// Client talks to the Kubernetes API. It must have no time limit of its own for a
+	// request: a watch is one that lasts.
+	Client kubernetes.Interface
+	// Cluster is the cluster's name in the targets that are answered.
+	Cluster string
+	// Patience is how long a question waits for the first list of what it needs.
+	Patience time.Duration
+	Logger   *slog.Logger
+}
+
+// DefaultOptions is without a client.
+func DefaultOptions() Options {
+	return Options{Patience: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Client == nil:
+		return errors.New("option Client is nil; set kubernetes.enabled in kmend.yaml")
+	case o.Patience < 10*time.Millisecond || o.Patience > time.Minute:
+		return fmt.Errorf("option Patience is %s; it must be from 10ms to 1m", o.Patience)
+	case o.Logger == nil:
+		return errors.New("option Logger is nil; use slog.New(slog.DiscardHandler) for none")
+	}
+	return nil
+}
+
+// Workloads answers from what it has seen of the cluster. It is safe for concurrent
+// use, also before Run: a question waits for what it needs.
+type Workloads struct {
+	opts    Options
+	factory informers.SharedInformerFactory
+	pods, services, slices,
+	replicaSets, jobs *kind
+}
+
+// kind is one kind of objects that is watched.
+type kind struct {
+	cache.SharedIndexInformer
+	resource, group string
+
+	mu  sync.Mutex
+	err error // why the last list or watch ended
+}
+
+// byIP finds pods by their own address and services by theirs.
+const byIP = "ip"
+
+// New makes Workloads. It asks nothing before Run.
+func New(o Options) (*Workloads, error) {
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("making the view of the cluster: %w", err)
+	}
+	f := informers.NewSharedInformerFactoryWithOptions(o.Client, 0, informers.WithTransform(trim))
+	w := &Workloads{
+		opts: o, factory: f,
+		pods:        &kind{SharedIndexInformer: f.Core().V1().Pods().Informer(), resource: "pods"},
+		services:    &kind{SharedIndexInformer: f.Core().V1().Services().Informer(), resource: "services"},
+		slices:      &kind{SharedIndexInformer: f.Discovery().V1().EndpointSlices().Informer(), resource: "endpointslices", group: "discovery.k8s.io"},
+		replicaSets: &kind{SharedIndexInformer: f.Apps().V1().ReplicaSets().Informer(), resource: "replicasets", group: "apps"},
+		jobs:        &kind{SharedIndexInformer: f.Batch().V1().Jobs().Informer(), resource: "jobs", group: "batch"},
+	}
+	for _, k := range []*kind{w.pods, w.services, w.slices, w.replicaSets, w.jobs} {
+		if err := k.SetWatchErrorHandlerWithContext(w.failed(k)); err != nil {
+			return nil, fmt.Errorf("watching %s: %w", k.resource, err)
+		}
+	}
+	if err := errors.Join(w.pods.AddIndexers(cache.Indexers{byIP: podIPs}), w.services.AddIndexers(cache.Indexers{byIP: serviceIPs})); err != nil {
+		return nil, fmt.Errorf("indexing addresses: %w", err)
+	}
+	return w, nil
+}
+
+// Run watches the cluster until ctx ends. What cannot be watched is tried again, and
+// is the answer to who asks for it.
+func (w *Workloads) Run(ctx context.Context) {
+	w.factory.StartWithContext(ctx)
+	<-ctx.Done()
+	w.factory.Shutdown()
+}
+
+// failed remembers why a kind cannot be watched.
+func (w *Workloads) failed(k *kind) cache.WatchErrorHandlerWithContext {
+	return func(ctx context.Context, _ *cache.Reflector, err error) {
+		k.mu.Lock()
+		k.err = err
+		k.mu.Unlock()
+		if ctx.Err() == nil && !apierrors.IsResourceExpired(err) {
+			w.opts.Logger.Warn("the cluster is watched again later", "resource", k.resource, "error", err)
+		}
+	}
+}
+
+// need waits for the first list of each kind, and says why there is none.
+func (w *Workloads) need(ctx context.Context, kinds ...*kind) error {
+	waiting, cancel := context.WithTimeout(ctx, w.opts.Patience)
+	defer cancel()
+	for _, k := range kinds {
+		if k.HasSynced() || cache.WaitForCacheSync(waiting.Done(), k.HasSynced) {
+			continue
+		}
+		k.mu.Lock()
+		err := k.err
+		k.mu.Unlock()
+		switch {
+		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+			return fmt.Errorf("the Kubernetes API does not let kmend list and watch %s (%s); deploy/rbac/watch.yaml grants it: kubectl apply -f deploy/rbac", k.resource, apierrors.ReasonForError(err))
+		case err != nil:
+			return fmt.Errorf("listing %s of the cluster: %w", k.resource, err)
+		}
+		return fmt.Errorf("the list of the cluster's %s has not come within %s", k.resource, w.opts.Patience)
+	}
+	return nil
+}
