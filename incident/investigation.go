@@ -48,7 +48,17 @@ type Extent struct {
 	Measured int      `json:"measured"` // of them
 	Same     int      `json:"same"`     // of those measured, with the same confirmed cause
 	Nodes    []string `json:"nodes,omitempty"`
-	Message  string   `json:"message"` // "7 of 40 pods, all on node-3"
+	Message  string   `json:"message"` // "cpu.throttled: 7 of 40 pods, all on node-3"
+	Asked    []Asked  `json:"asked"`   // those measured, the most suspicious first
+}
+
+// Asked is one of the pods that an alert names, and what its node said.
+type Asked struct {
+	Pod     string  `json:"pod"`
+	Node    string  `json:"node"`
+	Verdict Verdict `json:"verdict"`
+	Cause   Cause   `json:"cause,omitempty"` // of a confirmed one
+	Share   float64 `json:"share"`
 }
 
 // Stance is what an observation does to the diagnosis' first finding.

@@ -14,7 +14,11 @@ func (p *page) investigation(v *incident.Investigation) {
 	}
 	p.path(v)
 	if v.Extent != nil {
-		p.field("Extent", 2, plain(v.Extent.Message))
+		said := []span{plain(v.Extent.Message)}
+		if len(v.Hops) > 0 && v.Hops[0].Why != "" {
+			said = append(said, dim(" ("+v.Hops[0].Why+")"))
+		}
+		p.field("Extent", 2, said...)
 	}
 	for i, o := range v.Observations {
 		label := ""

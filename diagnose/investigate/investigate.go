@@ -21,6 +21,13 @@ type Measure = func(context.Context, incident.Target) (incident.Diagnosis, error
 
 // Options of an Investigator. Start from DefaultOptions.
 type Options struct {
+	// Workloads knows the pods behind a name; nil: an alert that names no pod is one
+	// that cannot be measured.
+	Workloads Workloads
+	// Ranker puts suspicious pods first; nil: they are asked in the order of their names.
+	Ranker Ranker
+	// MaxPods is how many pods are measured for one alert.
+	MaxPods int
 	// Observers say what is to be known of the target that was found: metrics, logs.
 	Observers []Observer
 	// Absent are sources that are not configured, by name and with the reason.
@@ -32,11 +39,13 @@ type Options struct {
 
 // DefaultOptions is without any source.
 func DefaultOptions() Options {
-	return Options{SourceTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+	return Options{MaxPods: 5, SourceTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func (o Options) validate() error {
 	switch {
+	case o.MaxPods < 1 || o.MaxPods > 50:
+		return fmt.Errorf("option MaxPods is %d; it must be from 1 to 50", o.MaxPods)
 	case o.SourceTimeout < 100*time.Millisecond || o.SourceTimeout > time.Minute:
 		return fmt.Errorf("option SourceTimeout is %s; it must be from 100ms to 1m", o.SourceTimeout)
 	case o.Logger == nil:
@@ -60,15 +69,24 @@ func New(o Options) (*Investigator, error) {
 // that of the target it came to, with the way in its Investigation. An error is for
 // what may work when tried again.
 func (i *Investigator) Investigate(ctx context.Context, inc incident.Incident, measure Measure) (incident.Diagnosis, error) {
-	d, err := measure(ctx, inc.Target)
+	d, v, err := i.named(ctx, inc, measure)
 	if err != nil {
 		return incident.Diagnosis{}, err
 	}
-	v := &incident.Investigation{Hops: []incident.Hop{hop(inc.Target, incident.ViaAlert, d)}, Sources: i.opts.Absent}
+	v.Sources = append(v.Sources, i.opts.Absent...)
 	d.Investigation = v
 	inc.Diagnosis = &d
 	i.observe(ctx, inc, v)
 	return d, nil
+}
+
+// named diagnoses what the alert names: one thing, or pods behind a name.
+func (i *Investigator) named(ctx context.Context, inc incident.Incident, measure Measure) (incident.Diagnosis, *incident.Investigation, error) {
+	if inc.Target.Many() && i.opts.Workloads != nil {
+		return i.candidates(ctx, inc, measure)
+	}
+	d, err := measure(ctx, inc.Target) // of a name that nobody resolves, it says so
+	return d, &incident.Investigation{Hops: []incident.Hop{hop(inc.Target, incident.ViaAlert, d)}}, err
 }
 
 // hop is one target and what its node said.
