@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/redact"
 )
 
 // Options of a Writer. Start from DefaultOptions.
@@ -71,7 +72,7 @@ func NewWriter(o Options) (*Writer, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("llm writer: %w", err)
 	}
-	r, err := NewRedactor(o.Redact)
+	r, err := redact.New(o.Redact)
 	if err != nil {
 		return nil, fmt.Errorf("llm writer: option Redact: %w", err)
 	}
