@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/guard"
+	"github.com/kmend/kmend/internal/prometheus"
 	"github.com/kmend/kmend/internal/secret"
 	"github.com/kmend/kmend/policies"
 	"github.com/kmend/kmend/remediate"
@@ -124,19 +126,29 @@ func (a *App) guard(set *policies.Set, history guard.History, switches []guard.S
 			o.Switches = append(o.Switches, guard.ConfigMap{Client: cluster, Namespace: p.Namespace, Name: p.ConfigMap, Key: p.Key})
 		}
 	}
-	if p := a.config.Prometheus; p.URL != "" {
-		var token *secret.File
-		var err error
-		if p.TokenFile != "" {
-			if token, err = secret.Open(p.TokenFile); err != nil {
-				return nil, fmt.Errorf("opening prometheus.tokenFile: %w", err)
-			}
-		}
-		if o.Prometheus, err = guard.NewPrometheus(p.URL, token); err != nil {
-			return nil, err
-		}
+	p, err := a.config.Prometheus.client()
+	if err != nil {
+		return nil, err
+	}
+	if p != nil {
+		o.Prometheus = guard.NewPrometheus(p)
 	}
 	return guard.New(o)
+}
+
+// client is the one of Prometheus; nil when there is none.
+func (p Prometheus) client() (v1.API, error) {
+	if p.URL == "" {
+		return nil, nil
+	}
+	var token *secret.File
+	if p.TokenFile != "" {
+		var err error
+		if token, err = secret.Open(p.TokenFile); err != nil {
+			return nil, fmt.Errorf("opening prometheus.tokenFile: %w", err)
+		}
+	}
+	return prometheus.New(p.URL, token)
 }
 
 // absent stands for an action that cannot be carried out here. Only its name,

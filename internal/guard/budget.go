@@ -4,35 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/api"
 	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
-	"github.com/kmend/kmend/internal/secret"
 	"github.com/kmend/kmend/policies"
 )
 
 // Prometheus answers the queries of error budgets. Nil is none.
 type Prometheus struct{ api prometheus.API }
 
-// NewPrometheus makes a client of the Prometheus at a URL, with a bearer token
-// where one is asked for (nil: none).
-func NewPrometheus(url string, token *secret.File) (*Prometheus, error) {
-	c, err := api.NewClient(api.Config{Address: url, Client: &http.Client{
-		Timeout:   timeout,
-		Transport: bearer{http.DefaultTransport, token},
-		// A token goes to the server that the configuration names, and nowhere else.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it redirects; name the server itself") },
-	}})
-	if err != nil {
-		return nil, fmt.Errorf("making the client of Prometheus: %w", err)
-	}
-	return &Prometheus{prometheus.NewAPI(c)}, nil
-}
+// NewPrometheus asks the Prometheus behind a client (internal/prometheus).
+func NewPrometheus(api prometheus.API) *Prometheus { return &Prometheus{api} }
 
 // budget asks both queries for the same instant.
 func (p *Prometheus) budget(ctx context.Context, q policies.BudgetQuery) (b policies.Budget, err error) {
@@ -78,34 +62,4 @@ func (p *Prometheus) number(ctx context.Context, query string, at time.Time) (n 
 		return 0, false, fmt.Errorf("the query gives %d series, want one number: sum them up", len(v))
 	}
 	return 0, false, fmt.Errorf("the query gives a %s, want one number", v.Type())
-}
-
-// maxAnswer bounds what is read of one answer.
-const maxAnswer = 1 << 20
-
-// bearer adds the token and bounds the answer.
-type bearer struct {
-	next  http.RoundTripper
-	token *secret.File
-}
-
-func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
-	if b.token != nil {
-		token, err := b.token.Value()
-		if err != nil {
-			return nil, err
-		}
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := b.next.RoundTrip(r)
-	if err == nil {
-		resp.Body = limited{io.LimitReader(resp.Body, maxAnswer), resp.Body}
-	}
-	return resp, err
-}
-
-type limited struct {
-	io.Reader
-	io.Closer
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/guard"
+	prom "github.com/kmend/kmend/internal/prometheus"
 	"github.com/kmend/kmend/internal/secret"
 	"github.com/kmend/kmend/policies"
 	"github.com/kmend/kmend/test/prometheus"
@@ -45,6 +46,13 @@ func ask(t *testing.T, set *policies.Set, p *guard.Prometheus) policies.Facts {
 	return g.Facts(t.Context(), incident.Incident{Target: target}, incident.Plan{Target: target})
 }
 
+func asking(t *testing.T, url string, token *secret.File) *guard.Prometheus {
+	t.Helper()
+	c, err := prom.New(url, token)
+	must(t, err)
+	return guard.NewPrometheus(c)
+}
+
 // Budgets are read from a real Prometheus that scraped a real exporter.
 func TestBudgetOfARealPrometheus(t *testing.T) {
 	exporter := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -54,8 +62,7 @@ func TestBudgetOfARealPrometheus(t *testing.T) {
 	s, err := prometheus.Start(t.Context(), t.TempDir(), exporter.Listener.Addr().String())
 	must(t, err)
 	defer func() { must(t, s.Stop(10*time.Second)) }()
-	p, err := guard.NewPrometheus(s.URL, nil)
-	must(t, err)
+	p := asking(t, s.URL, nil)
 	const all = `sum(http_requests_total{namespace="$namespace"})`
 	for deadline := time.Now().Add(20 * time.Second); ask(t, policy(t, all, all), p).Missing["p/b"] != ""; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -115,7 +122,7 @@ func TestPrometheusInTrouble(t *testing.T) {
 		"fails":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "502"},
 		"something else": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }, "asking Prometheus for the requests"},
 		"never ends": {func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"1"]},"x":"%s"}`, strings.Repeat("x", 2<<20))
+			fmt.Fprintf(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"1"]},"x":"%s"}`, strings.Repeat("x", 9<<20))
 		}, "asking Prometheus for the requests"},
 		"warns": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -130,16 +137,14 @@ func TestPrometheusInTrouble(t *testing.T) {
 				tt.answer(w, r)
 			}))
 			defer s.Close()
-			p, err := guard.NewPrometheus(s.URL, token)
-			must(t, err)
+			p := asking(t, s.URL, token)
 			f := ask(t, policy(t, "x", "y"), p)
 			if !strings.Contains(f.Missing["p/b"], tt.missing) || strings.Contains(f.Missing["p/b"], "hunter2") {
 				t.Errorf("missing %q, want %q in it", f.Missing["p/b"], tt.missing)
 			}
 		})
 	}
-	p, err := guard.NewPrometheus("http://"+closed.Addr().String(), token)
-	must(t, err)
+	p := asking(t, "http://"+closed.Addr().String(), token)
 	if f := ask(t, policy(t, "x", "y"), p); !strings.Contains(f.Missing["p/b"], "connection refused") {
 		t.Errorf("nobody there: %v", f.Missing)
 	}
