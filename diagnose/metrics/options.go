@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,6 +16,8 @@ import (
 // Options of Metrics. Start from DefaultOptions.
 type Options struct {
 	API v1.API // of internal/prometheus
+	// Workloads knows a target's siblings; nil: nobody does, and there are no outliers.
+	Workloads Workloads
 	// Suspects are the queries that tell pods apart, the first that is for an alert counts.
 	Suspects []Suspect
 	SLOs     []SLO
@@ -26,6 +29,11 @@ type Options struct {
 	MaxSeries int
 	// Now is the time; tests have their own.
 	Now func() time.Time
+}
+
+// Workloads knows the pods that a pod is one of (diagnose/workloads).
+type Workloads interface {
+	Siblings(ctx context.Context, t incident.Target) ([]incident.Target, error)
 }
 
 // Suspect is a query that gives one number for each pod, more for the more suspicious.

@@ -23,8 +23,8 @@ type rule struct {
 	expr   string
 	hold   time.Duration // its `for`
 	window time.Duration // the longest range in it; 0: none
-	// value is the side of the expression's comparison that is compared, "" where it has
-	// none, and limit what it is compared with, where that is a number: "> 0.5".
+	// value is what the expression compares, all of it where it compares nothing, and
+	// limit what with: "> 0.5".
 	value, limit string
 }
 
@@ -100,8 +100,8 @@ func analyse(a v1.AlertingRule) (rule, error) {
 	return r, nil
 }
 
-// compared is the left side of a comparison, and what it is compared with; of several
-// that are joined by and, the first.
+// compared is the side of a comparison that is no number, else the left one, and what
+// it is compared with; of several that are joined by and, the first.
 func compared(e parser.Expr) (value, limit string) {
 	switch e := e.(type) {
 	case *parser.ParenExpr:
@@ -111,8 +111,8 @@ func compared(e parser.Expr) (value, limit string) {
 		case e.Op == parser.LAND || e.Op == parser.LUNLESS:
 			return compared(e.LHS)
 		case e.Op.IsComparisonOperator():
-			if n, ok := e.RHS.(*parser.NumberLiteral); ok {
-				return e.LHS.String(), e.Op.String() + " " + n.String()
+			if n, ok := e.LHS.(*parser.NumberLiteral); ok {
+				return e.RHS.String(), n.String() + " " + e.Op.String()
 			}
 			return e.LHS.String(), e.Op.String() + " " + short(e.RHS.String())
 		}

@@ -2,6 +2,7 @@ package workloads
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -131,4 +132,21 @@ func oneNamespace(pods []incident.Target, near string) []incident.Target {
 		return pods
 	}
 	return nil
+}
+
+// Siblings are the running pods of what a target belongs to: of the workload or
+// service that it names, or of the pod's workload.
+func (w *Workloads) Siblings(ctx context.Context, t incident.Target) ([]incident.Target, error) {
+	if t.Pod != "" {
+		id, err := w.Identify(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if id.Workload == "" {
+			return nil, fmt.Errorf("%s belongs to no workload", t)
+		}
+		t.Workload, t.Service, t.Pod = id.Workload, "", ""
+	}
+	t.Node = "" // siblings are anywhere
+	return w.Pods(ctx, t)
 }

@@ -252,6 +252,11 @@ func TestARealCluster(t *testing.T) {
 	if got := fmt.Sprint(id, err); got != "{ReplicaSet/alone [] } <nil>" {
 		t.Errorf("alone-x is of %s", got)
 	}
+	for pod, want := range map[string]string{"cart-1-a": "cart-1-a@n1 cart-2-b@n2", "db-0": "db-0@n1", "nobody": "error: pod " + s.ns + "/nobody belongs to no workload"} {
+		until(t, func() string {
+			return names(w.Siblings(t.Context(), incident.Target{Namespace: s.ns, Pod: pod, Node: "n1"}))
+		}, want)
+	}
 	must(t, s.admin.CoreV1().Pods(s.ns).Delete(t.Context(), "cart-2-b", metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))
 	until(t, func() string { return names(w.Pods(t.Context(), incident.Target{Namespace: s.ns, Service: "basket"})) }, "cart-1-a@n1")
 

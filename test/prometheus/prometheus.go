@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -22,18 +23,37 @@ type Server struct {
 	URL string // http://127.0.0.1:PORT
 }
 
+// Options of a Server.
+type Options struct {
+	Dir          string // where its configuration and data go; it must exist
+	Target       string // HOST:PORT to scrape
+	Rules        string // a rules file's text; empty: none
+	Alertmanager string // HOST:PORT that is told of alerts; empty: none
+	// History is what there is to know of the time before, as OpenMetrics with
+	// timestamps; empty: nothing.
+	History string
+}
+
 // Start runs Prometheus with its data in dir and returns when it is ready. It
 // scrapes http://target/metrics; target is HOST:PORT.
 func Start(ctx context.Context, dir, target string) (*Server, error) {
+	return StartWith(ctx, Options{Dir: dir, Target: target})
+}
+
+// StartWith runs Prometheus, with rules that it evaluates four times a second.
+func StartWith(ctx context.Context, o Options) (*Server, error) {
 	const program = "usr/bin/prometheus"
 	unpacked, err := process.Unpacked("prometheus", program)
 	if err != nil {
 		return nil, err
 	}
+	dir := o.Dir
 	config := filepath.Join(dir, "prometheus.yml")
-	text := fmt.Sprintf("global: {scrape_interval: 250ms, scrape_timeout: 250ms}\nscrape_configs: [{job_name: test, static_configs: [{targets: [%q]}]}]\n", target)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := o.write(config); err != nil {
 		return nil, fmt.Errorf("writing Prometheus' configuration: %w", err)
+	}
+	if err := o.remember(ctx, filepath.Join(unpacked, "usr/bin/promtool")); err != nil {
+		return nil, fmt.Errorf("making Prometheus' past: %w", err)
 	}
 	addr, err := process.FreeAddr()
 	if err != nil {
@@ -66,6 +86,37 @@ func (s *Server) ready(ctx context.Context) error {
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET /-/ready: %s", res.Status)
+	}
+	return nil
+}
+
+// write writes the configuration and the rules.
+func (o Options) write(config string) error {
+	text := fmt.Sprintf("global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}\nscrape_configs: [{job_name: test, honor_labels: true, static_configs: [{targets: [%q]}]}]\n", o.Target)
+	if o.Alertmanager != "" {
+		text += fmt.Sprintf("alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}\n", o.Alertmanager)
+	}
+	if o.Rules != "" {
+		text += "rule_files: [rules.yml]\n"
+		if err := os.WriteFile(filepath.Join(o.Dir, "rules.yml"), []byte(o.Rules), 0o600); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(config, []byte(text), 0o600)
+}
+
+// remember writes the blocks of the past.
+func (o Options) remember(ctx context.Context, promtool string) error {
+	if o.History == "" {
+		return nil
+	}
+	text := filepath.Join(o.Dir, "history.om")
+	if err := os.WriteFile(text, []byte(o.History), 0o600); err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, promtool, "tsdb", "create-blocks-from", "openmetrics", text, filepath.Join(o.Dir, "data")).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("promtool: %w: %s", err, out)
 	}
 	return nil
 }
