@@ -127,8 +127,12 @@ func (a *App) wire(ctx context.Context) error {
 	o.ExtendWithin, o.CorrelateWithin = a.config.ExtendWithin.D(), a.config.CorrelateWithin.D()
 	o.MaxEvidenceAge = set.MaxEvidenceAge()
 	o.MeasureTimeout = a.config.measureTimeout()
+	routes, err := a.config.Routing()
+	if err != nil {
+		return err
+	}
 	if a.config.Slack != nil {
-		if a.slack, err = newSlack(*a.config.Slack, db, a.registry, a.log); err != nil {
+		if a.slack, err = newSlack(*a.config.Slack, routes, db, a.registry, a.log); err != nil {
 			return err
 		}
 		o.Groups = a.slack.client
@@ -138,7 +142,7 @@ func (a *App) wire(ctx context.Context) error {
 		return errors.New("a policy has pagerduty.acknowledge and the configuration no pagerduty.routingKeyFile: an acknowledgement ends PagerDuty's escalation, and kmend could page nobody when it fails; set it, or remove acknowledge")
 	}
 	if a.config.PagerDuty != nil {
-		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, db, a.registry, a.log); err != nil {
+		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, routes, db, a.registry, a.log); err != nil {
 			return err
 		}
 		a.posters = append(a.posters, a.pagerduty.poster)

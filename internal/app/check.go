@@ -72,6 +72,10 @@ func (c Config) problems() []problem {
 	c.checkApprovers(&k)
 	c.checkSlack(&k)
 	c.checkPagerDuty(&k)
+	c.checkRoutes(&k)
+	if _, err := c.keeps(); err != nil {
+		k.at("retention", "%v", err)
+	}
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	k.duration("approvalExpiry", c.ApprovalExpiry, time.Second, 24*time.Hour)
@@ -267,6 +271,11 @@ func (c Config) exposed() []string {
 	}
 	if p := c.PagerDuty; p != nil {
 		files = append(files, p.TokenFile, p.RoutingKeyFile)
+	}
+	for _, r := range c.Routes {
+		if r.PagerDuty != nil {
+			files = append(files, r.PagerDuty.RoutingKeyFile)
+		}
 	}
 	if g := c.Webhook.Grafana; g != nil {
 		files = append(files, g.HMACSecretFile)

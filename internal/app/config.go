@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ type Config struct {
 	Approvers      []Approver        `json:"approvers,omitempty" jsonschema:"maxItems=1000"`
 	Slack          *Slack            `json:"slack,omitempty"`
 	PagerDuty      *PagerDuty        `json:"pagerduty,omitempty"`
+	Routes         []Route           `json:"routes,omitempty" jsonschema:"maxItems=100" jsonschema_description:"Where people hear of some incidents; the first that matches."`
+	Templates      Templates         `json:"templates,omitempty"`
+	Retention      string            `json:"retention,omitempty" jsonschema:"pattern=^[0-9]+d$" jsonschema_description:"How long incidents are kept after their end, such as 90d: 8d to 36500d. Default for ever."`
 	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
 	// How incidents come together.
 	ExtendWithin    incident.Duration `json:"extendWithin,omitempty" jsonschema_description:"How long after its end an incident is extended by alerts that fire again: 0s (never) to 24h."`
@@ -248,6 +252,7 @@ func (c *Config) resolve(dir string) {
 	if p := c.PagerDuty; p != nil {
 		paths = append(paths, &p.TokenFile, &p.RoutingKeyFile)
 	}
+	paths = append(paths, c.routePaths()...)
 	for _, list := range [][]string{c.Runbooks, c.Policies} {
 		for i := range list {
 			paths = append(paths, &list[i])
@@ -284,4 +289,17 @@ func (c Config) nodeName() (string, error) {
 		return "", fmt.Errorf("naming this node: %w; set agents.nodeName", err)
 	}
 	return name, nil
+}
+
+// keeps is how long incidents are kept after their end; 0: for ever.
+func (c Config) keeps() (time.Duration, error) {
+	if c.Retention == "" {
+		return 0, nil
+	}
+	days, err := strconv.Atoi(strings.TrimSuffix(c.Retention, "d"))
+	// The policies count what was done in the last week.
+	if err != nil || days < 8 || days > 36500 {
+		return 0, fmt.Errorf("retention is %q; want 8d to 36500d, or nothing: for ever", c.Retention)
+	}
+	return time.Duration(days) * 24 * time.Hour, nil
 }

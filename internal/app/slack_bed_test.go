@@ -95,6 +95,8 @@ type bed struct {
 	door  *httptest.Server
 	stop  func()
 	app   *slackApp
+	// routes are those of the next start.
+	routes []Route
 }
 
 const tester = "ada" // an approver, who is U7 in Slack
@@ -133,7 +135,9 @@ func (b *bed) start(expiry time.Duration) {
 	b.db, err = store.Open(b.t.Context(), filepath.Join(b.dir, "data", "kmend.db"))
 	must(err)
 	c := Slack{BotTokenFile: filepath.Join(b.dir, "bot"), SigningSecretFile: filepath.Join(b.dir, "signing"), Channel: "#kmend", APIURL: b.slack.APIURL(), HooksURL: b.slack.HooksURL()}
-	b.app, err = newSlack(c, b.db, reg, log)
+	routes, err := Config{Slack: &c, Routes: b.routes}.Routing()
+	must(err)
+	b.app, err = newSlack(c, routes, b.db, reg, log)
 	must(err)
 	b.app.poster.Interval, b.app.poster.Retry = 0, 50*time.Millisecond
 	o := respond.DefaultOptions()
