@@ -33,6 +33,7 @@ type cli struct {
 	Approve   approveCmd   `cmd:"" help:"Allow or deny the plan of an incident that waits for a person."`
 	Deny      denyCmd      `cmd:"" help:"Deny the plan of an incident that waits for a person."`
 	Report    reportCmd    `cmd:"" help:"Show what is sent of an incident, and send nothing."`
+	Route     routeCmd     `cmd:"" help:"Try the routes of a configuration."`
 	Runbook   runbookCmd   `cmd:"" help:"Check runbooks, simulate one, or print their JSON Schema."`
 	Policy    policyCmd    `cmd:"" help:"Check policies, and test what they decide."`
 	Pause     pauseCmd     `cmd:"" help:"Stop a server from changing anything, at once."`

@@ -70,9 +70,9 @@ func (s *Server) Interaction(m Message, action, user string) []byte {
 	b, err := json.Marshal(map[string]any{
 		"type": "block_actions", "team": map[string]any{"id": "T0TEST", "domain": "test"}, "api_app_id": "A0TEST",
 		"user":         map[string]any{"id": user, "username": strings.ToLower(user), "name": strings.ToLower(user), "team_id": "T0TEST"},
-		"container":    map[string]any{"type": "message", "message_ts": m.TS, "channel_id": Channel, "is_ephemeral": false},
+		"container":    map[string]any{"type": "message", "message_ts": m.TS, "channel_id": m.Channel, "is_ephemeral": false},
 		"trigger_id":   fmt.Sprintf("%d.0.x", n),
-		"channel":      map[string]any{"id": Channel, "name": "kmend"},
+		"channel":      map[string]any{"id": m.Channel, "name": "kmend"},
 		"message":      map[string]any{"type": "message", "ts": m.TS, "text": m.Text, "blocks": m.Blocks},
 		"response_url": s.URL + hook,
 		"actions": []any{map[string]any{"type": "button", "action_id": action, "block_id": "kmend", "value": values[action],
