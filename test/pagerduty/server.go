@@ -19,6 +19,7 @@ import (
 const (
 	Token      = "u+PagerDutyTestToken"
 	RoutingKey = "0123456789abcdef0123456789abcdef"
+	OtherKey   = "fedcba9876543210fedcba9876543210" // of another service
 	User       = "kmend@example.com"
 )
 
@@ -27,6 +28,7 @@ type Incident struct {
 	ID, Key, Status, Title string
 	Notes                  []string
 	Details                map[string]any
+	RoutingKey             string // of the service that an event opened it at; empty: opened otherwise
 }
 
 // Server is a running stand-in.
@@ -296,14 +298,17 @@ func (s *Server) enqueue(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.RoutingKey != RoutingKey {
+	if e.RoutingKey != RoutingKey && e.RoutingKey != OtherKey {
 		reply(w, http.StatusBadRequest, map[string]any{"status": "invalid event", "message": "Event object is invalid", "errors": []string{"Invalid routing key"}})
 		return
 	}
-	at := slices.IndexFunc(s.incidents, func(i *Incident) bool { return i.Key == e.DedupKey && i.Status != "resolved" })
+	at := slices.IndexFunc(s.incidents, func(i *Incident) bool {
+		return i.Key == e.DedupKey && i.RoutingKey == e.RoutingKey && i.Status != "resolved"
+	})
 	switch {
 	case at < 0 && e.Action == "trigger":
-		s.open(e.DedupKey, e.Payload.Summary).Details = e.Payload.Details
+		i := s.open(e.DedupKey, e.Payload.Summary)
+		i.Details, i.RoutingKey = e.Payload.Details, e.RoutingKey
 	case at >= 0 && e.Action == "resolve":
 		s.incidents[at].Status = "resolved"
 	}
