@@ -15,8 +15,9 @@ import (
 
 // incidentsCmd is `kmend incidents`.
 type incidentsCmd struct {
-	List listCmd `cmd:"" help:"List incidents, newest first."`
-	Show showCmd `cmd:"" help:"Show the report of one incident."`
+	List   listCmd   `cmd:"" help:"List incidents, newest first."`
+	Show   showCmd   `cmd:"" help:"Show the report of one incident."`
+	Export exportCmd `cmd:"" help:"Write the record of one incident: timeline, people, decisions, before and after, action items."`
 }
 
 // listCmd is `kmend incidents list`.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
+	"github.com/kmend/kmend/report/record"
 )
 
 // incidents is where the API reads.
@@ -55,6 +56,7 @@ const (
 func (a api) routes(r chi.Router) {
 	r.With(a.doors.readers).Get("/incidents", a.list)
 	r.With(a.doors.readers).Get("/incidents/{id}", a.get)
+	r.With(a.doors.readers).Get("/incidents/{id}/record", a.record)
 	r.Post("/incidents/{id}/approval", a.approve)
 	r.Post("/incidents/{id}/approve", a.approve) // what it was called first
 }
@@ -116,6 +118,28 @@ func (a api) get(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusOK, inc)
+}
+
+// record answers with the record of an incident: ?format=json (the default) or markdown.
+func (a api) record(w http.ResponseWriter, r *http.Request) {
+	format := r.URL.Query().Get("format")
+	if format != "" && format != "json" && format != "markdown" {
+		fail(w, http.StatusBadRequest, fmt.Sprintf("format is %q; want json or markdown", printable(format)))
+		return
+	}
+	inc, err := a.incidents.Get(r.Context(), chi.URLParam(r, "id"))
+	if err != nil {
+		a.trouble(w, r, err)
+		return
+	}
+	if format != "markdown" {
+		reply(w, http.StatusOK, record.Of(inc))
+		return
+	}
+	w.Header().Set("Content-Type", "text/markdown; charset=utf-8")
+	if err := record.Of(inc).Markdown(w); err != nil {
+		a.log.Debug("a record was not taken", "incident", inc.ID, "error", err)
+	}
 }
 
 // answer is the body of POST /api/v1/incidents/{id}/approve.

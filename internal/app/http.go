@@ -53,7 +53,7 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 		doings{a.log, door, db}.routes(r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/approve, /api/v1/pause and /api/v1/runs")
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/record, /api/v1/incidents/ID/approve, /api/v1/pause and /api/v1/runs")
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")
