@@ -170,6 +170,14 @@ type Cost struct {
 	MemoryBytes int64 `json:"memory_bytes,omitempty"`
 }
 
+// Peer is a process on the target's own node that the target waits for: it serves
+// an address that the target asks.
+type Peer struct {
+	Address string `json:"address"` // as the evidence's subject names it, "127.0.0.1:8080"
+	PID     int    `json:"pid"`
+	Cgroup  string `json:"cgroup,omitempty"` // directory of its group; empty: it is in no group of its own
+}
+
 // Measurement is what an agent answers: facts, no opinion. diagnose/cause turns
 // it into a Diagnosis.
 type Measurement struct {
@@ -182,6 +190,7 @@ type Measurement struct {
 	Cost     Cost          `json:"cost"`
 	// Baseline is of a recorded window, where there is something before it.
 	Baseline *Baseline `json:"baseline,omitempty"`
+	Peers    []Peer    `json:"peers,omitempty"`
 }
 
 // Node is the machine that was measured.
@@ -210,6 +219,7 @@ type Diagnosis struct {
 	Probes      []ProbeStatus `json:"probes"`
 	Cost        Cost          `json:"cost"`
 	Baseline    *Baseline     `json:"baseline,omitempty"` // of a recorded window
+	Peers       []Peer        `json:"peers,omitempty"`    // who is asked on this node
 	// Also is the other window that was asked: beside a live one that from before
 	// the alert, beside a recorded one the live one. It decides nothing.
 	Also *Diagnosis `json:"also,omitempty"`

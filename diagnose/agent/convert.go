@@ -56,6 +56,9 @@ func (s seen) measurement(node incident.Node) incident.Measurement {
 	if s.cgroup != nil {
 		m.Probes[1].Status, m.Probes[1].Reason = incident.ProbeUnsupported, s.cgroup.Error()
 	}
+	for _, p := range s.parts {
+		m.Peers = append(m.Peers, p.reading.peers...)
+	}
 	m.Ledger = s.ledger()
 	m.Evidence = s.evidence(m.Ledger)
 	return m

@@ -95,6 +95,7 @@ func (s subject) living() []int {
 type reading struct {
 	evidence []incident.Evidence // without ids
 	lost     uint64
+	peers    []incident.Peer
 	idle     string // why there was nothing for it to measure: "no process of the target runs PostgreSQL"
 }
 

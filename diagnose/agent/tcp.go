@@ -32,7 +32,9 @@ func (c connections) Measure(ctx context.Context, s subject, window time.Duratio
 		return reading{}, err
 	}
 	names := s.node.Names()
-	return reading{evidence: ofConnections(r, func(id uint64) string { return names[id] }), lost: r.Lost}, nil
+	out := reading{evidence: ofConnections(r, func(id uint64) string { return names[id] }), lost: r.Lost}
+	out.peers = neighbours{proc: s.proc, node: s.node}.find(ctx, asked(r), s.living())
+	return out, nil
 }
 
 // topPeers bounds the peers that evidence names; the sums have all of them.

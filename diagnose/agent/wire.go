@@ -30,6 +30,9 @@ func toWire(m incident.Measurement) *agentpb.Measurement {
 		Probes:   each(m.Probes, probeToWire),
 		Cost:     &agentpb.Cost{CpuMs: m.Cost.CPUMS, WallMs: m.Cost.WallMS, MemoryBytes: m.Cost.MemoryBytes},
 		Baseline: baselineToWire(m.Baseline),
+		Peers: each(m.Peers, func(p incident.Peer) *agentpb.Peer {
+			return &agentpb.Peer{Address: p.Address, Pid: int64(p.PID), Cgroup: p.Cgroup}
+		}),
 	}
 }
 
@@ -51,6 +54,9 @@ func fromWire(m *agentpb.Measurement) incident.Measurement {
 		},
 		Probes: each(m.GetProbes(), probeFromWire),
 		Cost:   incident.Cost{CPUMS: m.GetCost().GetCpuMs(), WallMS: m.GetCost().GetWallMs(), MemoryBytes: m.GetCost().GetMemoryBytes()},
+		Peers: each(m.GetPeers(), func(p *agentpb.Peer) incident.Peer {
+			return incident.Peer{Address: p.GetAddress(), PID: int(p.GetPid()), Cgroup: p.GetCgroup()}
+		}),
 	}
 	if b := m.GetBaseline(); b != nil {
 		out.Baseline = &incident.Baseline{Window: windowFromWire(b.GetWindow()), States: statesFromWire(b.GetStatesMs())}

@@ -24,6 +24,7 @@ func Diagnose(m incident.Measurement) incident.Diagnosis {
 		Ledger:     m.Ledger,
 		Probes:     m.Probes,
 		Cost:       m.Cost,
+		Peers:      m.Peers,
 	}
 	if why := notNumbers(m); why != "" {
 		// What is not a number is not worth repeating, and JSON has no word for it.

@@ -1275,6 +1275,7 @@ type Measurement struct {
 	Probes        []*ProbeStatus         `protobuf:"bytes,6,rep,name=probes,proto3" json:"probes,omitempty"`
 	Cost          *Cost                  `protobuf:"bytes,7,opt,name=cost,proto3" json:"cost,omitempty"`
 	Baseline      *Baseline              `protobuf:"bytes,8,opt,name=baseline,proto3" json:"baseline,omitempty"`
+	Peers         []*Peer                `protobuf:"bytes,9,rep,name=peers,proto3" json:"peers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1363,6 +1364,74 @@ func (x *Measurement) GetBaseline() *Baseline {
 		return x.Baseline
 	}
 	return nil
+}
+
+func (x *Measurement) GetPeers() []*Peer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// A process on this node that the target waits for.
+type Peer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Pid           int64                  `protobuf:"varint,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	Cgroup        string                 `protobuf:"bytes,3,opt,name=cgroup,proto3" json:"cgroup,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Peer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Peer) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Peer) GetCgroup() string {
+	if x != nil {
+		return x.Cgroup
+	}
+	return ""
 }
 
 var File_agent_proto protoreflect.FileDescriptor
@@ -1480,7 +1549,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04Cost\x12\x15\n" +
 	"\x06cpu_ms\x18\x01 \x01(\x01R\x05cpuMs\x12\x17\n" +
 	"\awall_ms\x18\x02 \x01(\x01R\x06wallMs\x12!\n" +
-	"\fmemory_bytes\x18\x03 \x01(\x03R\vmemoryBytes\"\x92\x03\n" +
+	"\fmemory_bytes\x18\x03 \x01(\x03R\vmemoryBytes\"\xbe\x03\n" +
 	"\vMeasurement\x12.\n" +
 	"\x06target\x18\x01 \x01(\v2\x16.kmend.agent.v1.TargetR\x06target\x12(\n" +
 	"\x04node\x18\x02 \x01(\v2\x14.kmend.agent.v1.NodeR\x04node\x12.\n" +
@@ -1489,7 +1558,12 @@ const file_agent_proto_rawDesc = "" +
 	"\x06ledger\x18\x05 \x01(\v2\x16.kmend.agent.v1.LedgerR\x06ledger\x123\n" +
 	"\x06probes\x18\x06 \x03(\v2\x1b.kmend.agent.v1.ProbeStatusR\x06probes\x12(\n" +
 	"\x04cost\x18\a \x01(\v2\x14.kmend.agent.v1.CostR\x04cost\x124\n" +
-	"\bbaseline\x18\b \x01(\v2\x18.kmend.agent.v1.BaselineR\bbaseline2\xba\x01\n" +
+	"\bbaseline\x18\b \x01(\v2\x18.kmend.agent.v1.BaselineR\bbaseline\x12*\n" +
+	"\x05peers\x18\t \x03(\v2\x14.kmend.agent.v1.PeerR\x05peers\"J\n" +
+	"\x04Peer\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x10\n" +
+	"\x03pid\x18\x02 \x01(\x03R\x03pid\x12\x16\n" +
+	"\x06cgroup\x18\x03 \x01(\tR\x06cgroup2\xba\x01\n" +
 	"\fAgentService\x12Y\n" +
 	"\fCapabilities\x12#.kmend.agent.v1.CapabilitiesRequest\x1a$.kmend.agent.v1.CapabilitiesResponse\x12O\n" +
 	"\bDiagnose\x12\x1f.kmend.agent.v1.DiagnoseRequest\x1a .kmend.agent.v1.DiagnoseResponse0\x01B/Z-github.com/kmend/kmend/diagnose/agent/agentpbb\x06proto3"
@@ -1506,7 +1580,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 	return file_agent_proto_rawDescData
 }
 
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_agent_proto_goTypes = []any{
 	(*CapabilitiesRequest)(nil),   // 0: kmend.agent.v1.CapabilitiesRequest
 	(*CapabilitiesResponse)(nil),  // 1: kmend.agent.v1.CapabilitiesResponse
@@ -1526,35 +1600,36 @@ var file_agent_proto_goTypes = []any{
 	(*ProbeStatus)(nil),           // 15: kmend.agent.v1.ProbeStatus
 	(*Cost)(nil),                  // 16: kmend.agent.v1.Cost
 	(*Measurement)(nil),           // 17: kmend.agent.v1.Measurement
-	nil,                           // 18: kmend.agent.v1.Baseline.StatesMsEntry
-	nil,                           // 19: kmend.agent.v1.Ledger.StatesMsEntry
-	nil,                           // 20: kmend.agent.v1.ThreadLedger.StatesMsEntry
-	nil,                           // 21: kmend.agent.v1.GroupLedger.StatesMsEntry
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*Peer)(nil),                  // 18: kmend.agent.v1.Peer
+	nil,                           // 19: kmend.agent.v1.Baseline.StatesMsEntry
+	nil,                           // 20: kmend.agent.v1.Ledger.StatesMsEntry
+	nil,                           // 21: kmend.agent.v1.ThreadLedger.StatesMsEntry
+	nil,                           // 22: kmend.agent.v1.GroupLedger.StatesMsEntry
+	(*durationpb.Duration)(nil),   // 23: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
 }
 var file_agent_proto_depIdxs = []int32{
 	7,  // 0: kmend.agent.v1.CapabilitiesResponse.node:type_name -> kmend.agent.v1.Node
 	15, // 1: kmend.agent.v1.CapabilitiesResponse.probes:type_name -> kmend.agent.v1.ProbeStatus
-	22, // 2: kmend.agent.v1.CapabilitiesResponse.max_window:type_name -> google.protobuf.Duration
+	23, // 2: kmend.agent.v1.CapabilitiesResponse.max_window:type_name -> google.protobuf.Duration
 	6,  // 3: kmend.agent.v1.DiagnoseRequest.target:type_name -> kmend.agent.v1.Target
-	22, // 4: kmend.agent.v1.DiagnoseRequest.window:type_name -> google.protobuf.Duration
+	23, // 4: kmend.agent.v1.DiagnoseRequest.window:type_name -> google.protobuf.Duration
 	4,  // 5: kmend.agent.v1.DiagnoseRequest.budget:type_name -> kmend.agent.v1.Budget
-	23, // 6: kmend.agent.v1.DiagnoseRequest.since:type_name -> google.protobuf.Timestamp
-	23, // 7: kmend.agent.v1.DiagnoseRequest.until:type_name -> google.protobuf.Timestamp
+	24, // 6: kmend.agent.v1.DiagnoseRequest.since:type_name -> google.protobuf.Timestamp
+	24, // 7: kmend.agent.v1.DiagnoseRequest.until:type_name -> google.protobuf.Timestamp
 	5,  // 8: kmend.agent.v1.DiagnoseResponse.progress:type_name -> kmend.agent.v1.Progress
 	17, // 9: kmend.agent.v1.DiagnoseResponse.measurement:type_name -> kmend.agent.v1.Measurement
-	22, // 10: kmend.agent.v1.Budget.cpu:type_name -> google.protobuf.Duration
-	22, // 11: kmend.agent.v1.Progress.window:type_name -> google.protobuf.Duration
-	23, // 12: kmend.agent.v1.Window.start:type_name -> google.protobuf.Timestamp
+	23, // 10: kmend.agent.v1.Budget.cpu:type_name -> google.protobuf.Duration
+	23, // 11: kmend.agent.v1.Progress.window:type_name -> google.protobuf.Duration
+	24, // 12: kmend.agent.v1.Window.start:type_name -> google.protobuf.Timestamp
 	8,  // 13: kmend.agent.v1.Baseline.window:type_name -> kmend.agent.v1.Window
-	18, // 14: kmend.agent.v1.Baseline.states_ms:type_name -> kmend.agent.v1.Baseline.StatesMsEntry
+	19, // 14: kmend.agent.v1.Baseline.states_ms:type_name -> kmend.agent.v1.Baseline.StatesMsEntry
 	11, // 15: kmend.agent.v1.Evidence.histogram:type_name -> kmend.agent.v1.Bucket
-	19, // 16: kmend.agent.v1.Ledger.states_ms:type_name -> kmend.agent.v1.Ledger.StatesMsEntry
+	20, // 16: kmend.agent.v1.Ledger.states_ms:type_name -> kmend.agent.v1.Ledger.StatesMsEntry
 	13, // 17: kmend.agent.v1.Ledger.top:type_name -> kmend.agent.v1.ThreadLedger
 	14, // 18: kmend.agent.v1.Ledger.groups:type_name -> kmend.agent.v1.GroupLedger
-	20, // 19: kmend.agent.v1.ThreadLedger.states_ms:type_name -> kmend.agent.v1.ThreadLedger.StatesMsEntry
-	21, // 20: kmend.agent.v1.GroupLedger.states_ms:type_name -> kmend.agent.v1.GroupLedger.StatesMsEntry
+	21, // 19: kmend.agent.v1.ThreadLedger.states_ms:type_name -> kmend.agent.v1.ThreadLedger.StatesMsEntry
+	22, // 20: kmend.agent.v1.GroupLedger.states_ms:type_name -> kmend.agent.v1.GroupLedger.StatesMsEntry
 	6,  // 21: kmend.agent.v1.Measurement.target:type_name -> kmend.agent.v1.Target
 	7,  // 22: kmend.agent.v1.Measurement.node:type_name -> kmend.agent.v1.Node
 	8,  // 23: kmend.agent.v1.Measurement.window:type_name -> kmend.agent.v1.Window
@@ -1563,15 +1638,16 @@ var file_agent_proto_depIdxs = []int32{
 	15, // 26: kmend.agent.v1.Measurement.probes:type_name -> kmend.agent.v1.ProbeStatus
 	16, // 27: kmend.agent.v1.Measurement.cost:type_name -> kmend.agent.v1.Cost
 	9,  // 28: kmend.agent.v1.Measurement.baseline:type_name -> kmend.agent.v1.Baseline
-	0,  // 29: kmend.agent.v1.AgentService.Capabilities:input_type -> kmend.agent.v1.CapabilitiesRequest
-	2,  // 30: kmend.agent.v1.AgentService.Diagnose:input_type -> kmend.agent.v1.DiagnoseRequest
-	1,  // 31: kmend.agent.v1.AgentService.Capabilities:output_type -> kmend.agent.v1.CapabilitiesResponse
-	3,  // 32: kmend.agent.v1.AgentService.Diagnose:output_type -> kmend.agent.v1.DiagnoseResponse
-	31, // [31:33] is the sub-list for method output_type
-	29, // [29:31] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	18, // 29: kmend.agent.v1.Measurement.peers:type_name -> kmend.agent.v1.Peer
+	0,  // 30: kmend.agent.v1.AgentService.Capabilities:input_type -> kmend.agent.v1.CapabilitiesRequest
+	2,  // 31: kmend.agent.v1.AgentService.Diagnose:input_type -> kmend.agent.v1.DiagnoseRequest
+	1,  // 32: kmend.agent.v1.AgentService.Capabilities:output_type -> kmend.agent.v1.CapabilitiesResponse
+	3,  // 33: kmend.agent.v1.AgentService.Diagnose:output_type -> kmend.agent.v1.DiagnoseResponse
+	32, // [32:34] is the sub-list for method output_type
+	30, // [30:32] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -1589,7 +1665,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
