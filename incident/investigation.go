@@ -1,5 +1,10 @@
 package incident
 
+import (
+	"path"
+	"strings"
+)
+
 // Investigation is how kmend came from what an alert names to what it diagnosed, and
 // what metrics, traces and logs say about it. Only the kernel confirms: nothing of
 // this makes a finding, changes a verdict or picks an action.
@@ -93,6 +98,40 @@ type Source struct {
 	Name   string      `json:"name"` // "prometheus", "jaeger", "tempo", "loki", "elasticsearch", "kubernetes"
 	Status SourceState `json:"status"`
 	Reason string      `json:"reason,omitempty"`
+}
+
+// Path names the hops in one line, with the cause where it is: "front -> cart ->
+// stock (cpu.throttled)". It is empty where only the alert's own target was asked.
+func (v *Investigation) Path() string {
+	if v == nil || len(v.Hops) < 2 {
+		return ""
+	}
+	names := make([]string, len(v.Hops))
+	for i, h := range v.Hops {
+		names[i] = h.name()
+		if i == v.Root && h.Cause != "" {
+			names[i] += " (" + string(h.Cause) + ")"
+		}
+	}
+	return strings.Join(names, " -> ")
+}
+
+// name is the short name of a hop.
+func (h Hop) name() string {
+	switch t := h.Target; {
+	case h.Service != "":
+		return h.Service
+	case t.Pod != "":
+		return t.Pod
+	case t.Unit != "":
+		return t.Unit
+	case t.PID != 0:
+		return t.String()
+	case t.Cgroup != "":
+		return path.Base(t.Cgroup)
+	default:
+		return t.String()
+	}
 }
 
 // RootHop is the hop that the diagnosis is about; ok is false when there is none.

@@ -53,14 +53,11 @@ func (p *page) investigation(v *incident.Investigation) {
 
 // path writes the hops, where there is more than the alert's own.
 func (p *page) path(v *incident.Investigation) {
-	if len(v.Hops) < 2 {
+	if v.Path() == "" {
 		return
 	}
+	p.field("Path", 3, bold(v.Path()))
 	for i, h := range v.Hops {
-		label := ""
-		if i == 0 {
-			label = "Path"
-		}
 		said := []span{plain(strings.Repeat("  ", i) + h.Target.String())}
 		if i == v.Root {
 			said[0] = bold(strings.Repeat("  ", i) + h.Target.String())
@@ -75,6 +72,6 @@ func (p *page) path(v *incident.Investigation) {
 		if h.Why != "" {
 			said = append(said, dim(", because "+h.Why))
 		}
-		p.field(label, 2, said...)
+		p.field("", 3, said...)
 	}
 }

@@ -28,6 +28,17 @@ type Options struct {
 	Ranker Ranker
 	// MaxPods is how many pods are measured for one alert.
 	MaxPods int
+	// Tracers say where requests go on to.
+	Tracers []Tracer
+	// Addresses says whose the address of a peer is; nil: Workloads, if it knows, else
+	// only the node's agent.
+	Addresses Addresses
+	// Depth is how many hops are asked at most after the alert's own.
+	Depth int
+	// Before is how long before an alert its slow requests are looked for.
+	Before time.Duration
+	// ServiceLabels name the alert's service, as it is called in traces.
+	ServiceLabels []string
 	// Observers say what is to be known of the target that was found: metrics, logs.
 	Observers []Observer
 	// Absent are sources that are not configured, by name and with the reason.
@@ -39,13 +50,20 @@ type Options struct {
 
 // DefaultOptions is without any source.
 func DefaultOptions() Options {
-	return Options{MaxPods: 5, SourceTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+	return Options{
+		MaxPods: 5, Depth: 5, Before: 5 * time.Minute, ServiceLabels: []string{"service_name", "service", "app", "job"},
+		SourceTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	}
 }
 
 func (o Options) validate() error {
 	switch {
 	case o.MaxPods < 1 || o.MaxPods > 50:
 		return fmt.Errorf("option MaxPods is %d; it must be from 1 to 50", o.MaxPods)
+	case o.Depth < 0 || o.Depth > 10:
+		return fmt.Errorf("option Depth is %d; it must be from 0 to 10", o.Depth)
+	case o.Before < 0 || o.Before > time.Hour:
+		return fmt.Errorf("option Before is %s; it must be from 0s to 1h", o.Before)
 	case o.SourceTimeout < 100*time.Millisecond || o.SourceTimeout > time.Minute:
 		return fmt.Errorf("option SourceTimeout is %s; it must be from 100ms to 1m", o.SourceTimeout)
 	case o.Logger == nil:
@@ -62,6 +80,9 @@ func New(o Options) (*Investigator, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("making an investigator: %w", err)
 	}
+	if a, ok := o.Workloads.(Addresses); ok && o.Addresses == nil {
+		o.Addresses = a
+	}
 	return &Investigator{o}, nil
 }
 
@@ -69,7 +90,7 @@ func New(o Options) (*Investigator, error) {
 // that of the target it came to, with the way in its Investigation. An error is for
 // what may work when tried again.
 func (i *Investigator) Investigate(ctx context.Context, inc incident.Incident, measure Measure) (incident.Diagnosis, error) {
-	d, v, err := i.named(ctx, inc, measure)
+	d, v, err := i.walk(ctx, inc, measure)
 	if err != nil {
 		return incident.Diagnosis{}, err
 	}

@@ -60,6 +60,9 @@ func found(inc incident.Incident) []string {
 		head += " on node " + d.Node.Name
 	}
 	lines := []string{head}
+	if p := d.Investigation.Path(); p != "" {
+		lines = append(lines, "Path "+p)
+	}
 	if len(d.Findings) > 0 {
 		f := d.Findings[0]
 		lines = append(lines, f.Message)

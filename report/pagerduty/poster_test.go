@@ -294,6 +294,17 @@ func TestDedupKey(t *testing.T) {
 	}
 }
 
+// The way from the alert's service to the cause is one line.
+func TestNotesHaveThePath(t *testing.T) {
+	inc := waiting()
+	inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: []incident.Hop{
+		{Service: "front", Via: incident.ViaAlert}, {Target: inc.Target, Service: "*stock*`\n<!channel>", Via: incident.ViaTrace, Cause: incident.CPUThrottled}}}
+	notes := Notes(inc, "")
+	if len(notes) != 1 || !strings.Contains(notes[0], "\nPath front -> *stock*`") || !strings.Contains(notes[0], " (cpu.throttled)\n") {
+		t.Errorf("%q", notes)
+	}
+}
+
 // Hostile text makes no second line and no long note.
 func TestNotesAreBounded(t *testing.T) {
 	inc := waiting()

@@ -106,6 +106,9 @@ func facts(inc incident.Incident) []string {
 			line += " " + code(string(f.Cause))
 		}
 		lines = append(lines, fmt.Sprintf("%s, measured for %.3g s at %s", line, d.Window.Seconds, stamp(d.Window.Start)))
+		if p := d.Investigation.Path(); p != "" {
+			lines = append(lines, "*Path* "+code(p))
+		}
 	}
 	return lines
 }

@@ -76,6 +76,17 @@ func TestRenderWaiting(t *testing.T) {
 	}
 }
 
+// The way from the alert's service to the cause is one line, whatever the services
+// are called.
+func TestRenderPath(t *testing.T) {
+	inc := waitingIncident()
+	inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: []incident.Hop{
+		{Service: "front", Via: incident.ViaAlert}, {Target: inc.Target, Service: "*stock*`\n<!channel>", Via: incident.ViaTrace, Cause: incident.CPUThrottled}}}
+	if _, says := render(t, inc); !strings.Contains(says, "*Path* `front -> *stock*' <!channel> (cpu.throttled)`") {
+		t.Errorf("no path:\n%s", says)
+	}
+}
+
 // The last message says exactly what came of it, and has no buttons.
 func TestRenderOutcomes(t *testing.T) {
 	yes := func(by string) incident.Approval { return incident.Approval{Approve: true, By: by, Name: by, At: noon} }
