@@ -78,6 +78,7 @@ func (c Config) problems() []problem {
 	}
 	c.checkLabels(&k)
 	c.checkAgents(&k)
+	c.Traces.check(&k)
 	k.duration("approvalExpiry", c.ApprovalExpiry, time.Second, 24*time.Hour)
 	k.duration("extendWithin", c.ExtendWithin, 0, 24*time.Hour)
 	k.duration("correlateWithin", c.CorrelateWithin, 0, time.Hour)
@@ -259,7 +260,7 @@ func loopback(address string) (bool, error) {
 
 // exposed are the secret files that every user of the machine may read.
 func (c Config) exposed() []string {
-	files := []string{c.DatabaseFile, c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile, c.Prometheus.TokenFile}
+	files := []string{c.Traces.Jaeger.TokenFile, c.Traces.Tempo.TokenFile, c.DatabaseFile, c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile, c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		files = append(files, b.PasswordFile)
 	}

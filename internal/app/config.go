@@ -44,6 +44,7 @@ type Config struct {
 	Agents     Agents     `json:"agents,omitempty"`
 	Kubernetes Kubernetes `json:"kubernetes,omitempty"`
 	Prometheus Prometheus `json:"prometheus,omitempty"`
+	Traces     Traces     `json:"traces,omitempty"`
 
 	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
@@ -181,6 +182,7 @@ func DefaultConfig() Config {
 			Window: incident.Duration(3 * time.Second),
 			Labels: defaultLabels(m),
 		},
+		Traces: defaultTraces(),
 		Agents: Agents{Recorder: true, Local: true, Timeout: incident.Duration(10 * time.Second)},
 	}
 }
@@ -243,6 +245,7 @@ func (c *Config) resolve(dir string) {
 	if g := c.Webhook.Grafana; g != nil {
 		paths = append(paths, &g.HMACSecretFile)
 	}
+	paths = append(paths, c.Traces.resolve()...)
 	for i := range c.Approvers {
 		paths = append(paths, &c.Approvers[i].TokenFile)
 	}

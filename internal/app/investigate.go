@@ -8,5 +8,14 @@ import (
 func (a *App) investigator() (*investigate.Investigator, error) {
 	o := investigate.DefaultOptions()
 	o.Logger = a.log
+	t := a.config.Traces
+	o.Before, o.ServiceLabels, o.Depth = t.Window.D(), t.ServiceLabels, t.Depth
+	tracers, absent, err := t.tracers()
+	if err != nil {
+		return nil, err
+	}
+	o.Tracers, o.Absent = tracers, append(o.Absent, absent...)
+	// A tracer has a time limit of its own, for all that it asks.
+	o.SourceTimeout = max(o.SourceTimeout, t.Timeout.D())
 	return investigate.New(o)
 }
