@@ -236,3 +236,33 @@ func TestLinks(t *testing.T) {
 	}
 	render(t, inc)
 }
+
+// A route that is off has no message; one that was posted before stays where it is, also
+// when somebody deletes it.
+func TestRouteOff(t *testing.T) {
+	s, sh := slackServer(t, standin.Options{}), newShelf()
+	inc := measured(1)
+	sh.put(inc)
+	p, _ := posting(t, s, sh, func(o *Options) {
+		o.Route = func(i incident.Incident) Route {
+			if i.Phase.Closed() || i.ID != inc.ID {
+				return Route{}
+			}
+			return Route{Channel: "#shop"}
+		}
+	})
+	other := measured(1)
+	other.ID = "20261121-120009.000-0a1b2c3d"
+	sh.put(other)
+	p.Changed(other.ID, true)
+	p.Changed(inc.ID, false)
+	until(t, "a message", func() bool { return sh.kept(inc.ID).TS != "" })
+	s.Delete(s.Messages()[0].TS)
+	inc = fixedIncident(inc)
+	sh.put(inc)
+	p.Changed(inc.ID, true)
+	until(t, "a new one", func() bool { m := s.Messages(); return len(m) == 1 && strings.HasPrefix(m[0].Text, "Fixed") })
+	if m := s.Messages()[0]; m.Channel != standin.OtherChannel || sh.kept(other.ID).TS != "" {
+		t.Errorf("it is in %s, and of the other there is %q", m.Channel, sh.kept(other.ID).TS)
+	}
+}

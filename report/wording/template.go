@@ -28,10 +28,14 @@ type Form struct {
 	max    int
 }
 
-// Slack's mrkdwn, PagerDuty's notes, and text for a terminal.
-func Slack() Form     { return Form{escapeSlack, MaxSlack} }
+// Slack is its mrkdwn.
+func Slack() Form { return Form{escapeSlack, MaxSlack} }
+
+// PagerDuty is the text of its notes.
 func PagerDuty() Form { return Form{escapeText, MaxPagerDuty} }
-func Text() Form      { return Form{escapeText, MaxText} }
+
+// Text is for a terminal.
+func Text() Form { return Form{escapeText, MaxText} }
 
 // Template is one that was checked. Its methods may be called concurrently.
 type Template struct {
