@@ -125,6 +125,9 @@ func (a *App) wire(ctx context.Context) error {
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
 	o.ExtendWithin, o.CorrelateWithin = a.config.ExtendWithin.D(), a.config.CorrelateWithin.D()
+	if o.Retention, err = a.config.keeps(); err != nil {
+		return err
+	}
 	o.MaxEvidenceAge = set.MaxEvidenceAge()
 	o.MeasureTimeout = a.config.measureTimeout()
 	routes, err := a.config.Routing()

@@ -42,6 +42,9 @@ type Options struct {
 	// correlated; 0: never.
 	ExtendWithin, CorrelateWithin time.Duration
 
+	// Retention is how long incidents are kept after their end; 0: for ever.
+	Retention time.Duration
+
 	QueueLimit          int           // open incidents; more are ErrFull
 	MaxDiagnoses        int           // at the same time, in all
 	MaxDiagnosesPerNode int           // at the same time, on one node
@@ -100,6 +103,9 @@ func (o Options) validate() error {
 	}
 	if o.ExtendWithin < 0 || o.CorrelateWithin < 0 {
 		return fmt.Errorf("ExtendWithin is %s and CorrelateWithin %s; both must be 0 or more", o.ExtendWithin, o.CorrelateWithin)
+	}
+	if o.Retention < 0 {
+		return fmt.Errorf("Retention is %s and must be 0 or more", o.Retention)
 	}
 	for _, n := range []struct {
 		name string

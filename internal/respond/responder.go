@@ -100,6 +100,9 @@ func (r *Responder) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("taking up open incidents: %w", err), dbos.Shutdown(engine, time.Second))
 	}
 	r.starting.Go(func() { r.sweepAlways(life) })
+	if r.Retention > 0 {
+		r.starting.Go(func() { r.forgetAlways(life) })
+	}
 	if r.Store.Shared() {
 		r.starting.Go(func() { r.watchOthers(life) })
 	}
