@@ -76,6 +76,7 @@ func (c Config) problems() []problem {
 	if _, err := c.keeps(); err != nil {
 		k.at("retention", "%v", err)
 	}
+	c.checkLogs(&k)
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	c.Traces.check(&k)
@@ -280,6 +281,9 @@ func (c Config) exposed() []string {
 	}
 	if g := c.Webhook.Grafana; g != nil {
 		files = append(files, g.HMACSecretFile)
+	}
+	for _, file := range c.Logs.files() {
+		files = append(files, *file)
 	}
 	return slices.DeleteFunc(files, func(path string) bool {
 		if path == "" {

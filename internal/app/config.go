@@ -45,6 +45,7 @@ type Config struct {
 	Kubernetes Kubernetes `json:"kubernetes,omitempty"`
 	Prometheus Prometheus `json:"prometheus,omitempty"`
 	Traces     Traces     `json:"traces,omitempty"`
+	Logs       Logs       `json:"logs,omitempty"`
 
 	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
@@ -183,6 +184,7 @@ func DefaultConfig() Config {
 			Labels: defaultLabels(m),
 		},
 		Traces: defaultTraces(),
+		Logs:   defaultLogs(),
 		Agents: Agents{Recorder: true, Local: true, Timeout: incident.Duration(10 * time.Second)},
 	}
 }
@@ -256,6 +258,9 @@ func (c *Config) resolve(dir string) {
 		paths = append(paths, &p.TokenFile, &p.RoutingKeyFile)
 	}
 	paths = append(paths, c.routePaths()...)
+	for _, file := range c.Logs.files() {
+		paths = append(paths, file)
+	}
 	for _, list := range [][]string{c.Runbooks, c.Policies} {
 		for i := range list {
 			paths = append(paths, &list[i])

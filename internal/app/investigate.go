@@ -17,5 +17,10 @@ func (a *App) investigator() (*investigate.Investigator, error) {
 	o.Tracers, o.Absent = tracers, append(o.Absent, absent...)
 	// A tracer has a time limit of its own, for all that it asks.
 	o.SourceTimeout = max(o.SourceTimeout, t.Timeout.D())
+	observers, unlogged, err := a.logs()
+	if err != nil {
+		return nil, err
+	}
+	o.Observers, o.Absent = append(o.Observers, observers...), append(o.Absent, unlogged...)
 	return investigate.New(o)
 }
