@@ -9,10 +9,17 @@ import (
 	"golang.org/x/text/width"
 )
 
+// maxText bounds one text, in bytes.
+const maxText = 4096
+
 // clean makes a text safe to print on one line: control characters and escape
 // sequences are shown as the replacement character, line breaks as blanks, and
-// what has no width or reverses the direction of writing is left out.
+// what has no width or reverses the direction of writing is left out. What is
+// longer than any text of kmend's is cut.
 func clean(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "…"
+	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	return strings.Map(func(r rune) rune {
 		switch {

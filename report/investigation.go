@@ -20,10 +20,13 @@ func (p *page) investigation(v *incident.Investigation) {
 		}
 		p.field("Extent", 2, said...)
 	}
-	for i, o := range v.Observations {
-		label := ""
-		if i == 0 {
-			label = "Also seen"
+	section := ""
+	for _, o := range v.Observations {
+		label := sectionOf(o.Source)
+		if label == section {
+			label = ""
+		} else {
+			section = label
 		}
 		var head []span
 		switch o.Stance {
@@ -49,6 +52,15 @@ func (p *page) investigation(v *incident.Investigation) {
 	if len(absent) > 0 {
 		p.field("", 1, dim("not configured: "+strings.Join(absent, ", ")))
 	}
+}
+
+// sectionOf is the label of what a source says.
+func sectionOf(source string) string {
+	switch source {
+	case "loki", "elasticsearch":
+		return "Logs"
+	}
+	return "Also seen"
 }
 
 // path writes the hops, where there is more than the alert's own.

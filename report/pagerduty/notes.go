@@ -15,11 +15,21 @@ import (
 // maxNote bounds a note, in bytes: what a person reads on the phone.
 const maxNote = 2000
 
+// Bounds of a page's fields, in bytes, and of a dedup key, in PagerDuty's characters.
+const (
+	maxSummary  = 1024
+	maxName     = 255
+	maxDedupKey = 255
+)
+
+// maxObserved bounds what one observation takes of it.
+const maxObserved = 300
+
 // Notes are what there is to say of an incident as it is now, in order: when it is
 // known what to do, and when it is over. What was said is never said differently.
 // words are an operator's in place of kmend's own about finding and plan; empty: kmend's.
 func Notes(inc incident.Incident, words string) (notes []string) {
-	about := append(found(inc), planned(inc)...)
+	about := unlinked(append(found(inc), planned(inc)...))
 	if words != "" {
 		about = strings.Split(words, "\n")
 	}
@@ -28,9 +38,9 @@ func Notes(inc incident.Incident, words string) (notes []string) {
 		notes = append(notes, note(inc, "found", about))
 	}
 	if inc.Phase.Closed() {
-		lines := ended(inc)
+		lines := unlinked(ended(inc))
 		if len(notes) == 0 {
-			lines = append(found(inc), lines...)
+			lines = append(unlinked(found(inc)), lines...)
 		}
 		notes = append(notes, note(inc, string(inc.Outcome), lines))
 	}
@@ -68,6 +78,21 @@ func found(inc incident.Incident) []string {
 		lines = append(lines, f.Message)
 		if root, ok := d.RootCause(); ok {
 			lines = append(lines, fmt.Sprintf("%s confirmed, measured for %.3g s at %s (evidence %s)", root.Cause, d.Window.Seconds, stamp(d.Window.Start), strings.Join(f.Evidence, ", ")))
+		}
+	}
+	return append(lines, observed(d.Investigation)...)
+}
+
+// observed is what speaks for or against the finding, one line a source.
+func observed(v *incident.Investigation) (lines []string) {
+	if v == nil {
+		return nil
+	}
+	said := map[string]bool{}
+	for _, o := range v.Observations {
+		if key := o.Source + " " + string(o.Stance); o.Stance != "" && !said[key] {
+			said[key] = true
+			lines = append(lines, cut(fmt.Sprintf("%s it: %s", key, o.Message), maxObserved))
 		}
 	}
 	return lines
@@ -116,10 +141,10 @@ func ended(inc incident.Incident) (lines []string) {
 func DedupKey(inc incident.Incident, label string) string {
 	if label != "" {
 		for _, a := range inc.Alerts {
-			if v := a.Labels[label]; v != "" {
+			if v := a.Labels[label]; v != "" && len(v) <= maxDedupKey {
 				return v
 			}
-			if v := a.Annotations[label]; v != "" {
+			if v := a.Annotations[label]; v != "" && len(v) <= maxDedupKey {
 				return v
 			}
 		}
@@ -133,6 +158,20 @@ func DedupKey(inc incident.Incident, label string) string {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
+// unlinked are lines in which PagerDuty makes a link of nothing: what looks like one
+// was written by others. What an operator's own words link stays.
+func unlinked(lines []string) []string {
+	for i, l := range lines {
+		lines[i] = unlink(l)
+	}
+	return lines
+}
+
+func unlink(s string) string { return strings.ReplaceAll(s, "://", "[:]//") }
+
+// field is hostile text for one field of a page.
+func field(s string, limit int) string { return cut(unlink(clean(s)), limit) }
 
 // clean keeps a text from being more than one line.
 func clean(s string) string {

@@ -277,7 +277,7 @@ func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent, r 
 	switch inc.Outcome {
 	case incident.Failed, incident.Undone, incident.Interrupted:
 		e.Action = "trigger"
-		e.Payload = &pagerduty.V2Payload{Summary: cut(clean(fmt.Sprintf("kmend %s: %s: %s", inc.Outcome, inc.Target, inc.Reason)), 1024), Source: clean(inc.Target.String()),
+		e.Payload = &pagerduty.V2Payload{Summary: field(fmt.Sprintf("kmend %s: %s: %s", inc.Outcome, inc.Target, inc.Reason), maxSummary), Source: field(inc.Target.String(), maxName),
 			Severity: "error", Class: string(inc.Outcome), Timestamp: inc.ClosedAt.UTC().Format(time.RFC3339), Details: details(inc)}
 	case incident.Fixed:
 		if inc.Episode < 2 {
@@ -324,15 +324,15 @@ func (p *Poster) pagedBy(ctx context.Context, inc incident.Incident, r Route) (R
 
 // details are the fields that PagerDuty shows as a table.
 func details(inc incident.Incident) map[string]string {
-	d := map[string]string{"incident": inc.ID, "outcome": string(inc.Outcome), "target": clean(inc.Target.String()), "reason": cut(clean(inc.Reason), maxNote)}
+	d := map[string]string{"incident": inc.ID, "outcome": string(inc.Outcome), "target": field(inc.Target.String(), maxName), "reason": field(inc.Reason, maxNote)}
 	if inc.Diagnosis != nil {
-		d["node"] = clean(inc.Diagnosis.Node.Name)
+		d["node"] = field(inc.Diagnosis.Node.Name, maxName)
 		if f, ok := inc.Diagnosis.RootCause(); ok {
-			d["cause"], d["finding"] = string(f.Cause), cut(clean(f.Message), maxNote)
+			d["cause"], d["finding"] = string(f.Cause), field(f.Message, maxNote)
 		}
 	}
 	if inc.Plan != nil {
-		d["runbook"] = clean(inc.Plan.Runbook)
+		d["runbook"] = field(inc.Plan.Runbook, maxName)
 	}
 	return d
 }

@@ -52,6 +52,9 @@ func Render(inc incident.Incident, f Form) (m Message, ok bool) {
 	if finding, ok := found(inc); ok {
 		blocks = append(blocks, plain(finding...))
 	}
+	if said := observed(inc); len(said) > 0 {
+		blocks = append(blocks, plain(said...))
+	}
 	if inc.Plan != nil {
 		blocks = append(blocks, marked(planHead(*inc.Plan)), plain(steps(*inc.Plan)...))
 	}
