@@ -79,7 +79,7 @@ func TestNeighboursPreferWhoAccepted(t *testing.T) {
 	}
 	child := exec.Command(os.Args[0], "-test.run=^TestNeighboursPreferWhoAccepted$")
 	child.Env = append(os.Environ(), "NEIGHBOURS_TEST_CHILD=1")
-	child.ExtraFiles = []*os.File{f}
+	child.ExtraFiles = []*os.File{f, f} // more descriptors than connections
 	child.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := child.Start(); err != nil {
 		t.Fatal(err)

@@ -57,9 +57,7 @@ func (w *world) measure(_ context.Context, t incident.Target) (incident.Diagnosi
 	for i, at := range s.waits {
 		id := fmt.Sprintf("e%d", i+1)
 		d.Evidence = append(d.Evidence, incident.Evidence{ID: id, Probe: "tcp", Metric: "waited", Subject: at, Value: float64(1000 - i)})
-		if s.cause == incident.NetPeerSlow {
-			f.Evidence = append(f.Evidence, id)
-		}
+		f.Evidence = append(f.Evidence, id)
 	}
 	d.Findings = []incident.Finding{f}
 	if s.also != "" {
