@@ -26,6 +26,8 @@ type Incident struct {
 	Executions   []Execution   `json:"executions,omitempty"`
 	Verification *Verification `json:"verification,omitempty"`
 	Timeline     []Event       `json:"timeline"`
+	// Summary is of the incident as it waits for a person, or as it ended.
+	Summary *Summary `json:"summary,omitempty"`
 
 	// An incident whose alerts fire again soon after its end is extended by an
 	// episode, which has a diagnosis, a plan and a timeline of its own. First is the
@@ -38,6 +40,17 @@ type Incident struct {
 
 	Parent *Parent `json:"parent,omitempty"`
 	Parts  *Parts  `json:"parts,omitempty"`
+}
+
+// PhaseSince is when the incident came into the phase that it is in, by its timeline;
+// zero where that says nothing.
+func (i Incident) PhaseSince() time.Time {
+	for _, e := range i.Timeline {
+		if e.Phase == i.Phase {
+			return e.At
+		}
+	}
+	return time.Time{}
 }
 
 // Event is one line of the timeline. Every transition is one, and it is written

@@ -45,7 +45,7 @@ func TestPostgres(t *testing.T) {
 		"Approve": testApprove, "Claim": testClaim, "Deliveries": testDeliveries, "SupersededAndNoted": testSupersededAndNoted,
 		"OneIncidentAFiring": testOneIncidentAFiring, "ConcurrentDeliveries": testConcurrentDeliveries, "Limit": testLimit,
 		"OneBadCall": testOneBadCall, "Owner": testOwner, "HostileText": testHostileText,
-		"Runs": testRuns, "Pause": testPause, "Flapping": testFlapping, "EpisodesDoNotGoByTheClock": testEpisodesDoNotGoByTheClock, "FiresWhileActing": testFiresWhileActing, "FiresAgainSinceThen": testFiresAgainSinceThen, "Correlation": testCorrelation, "ReserveMessage": testReserveMessage, "Sent": testSent, "Messages": testMessages, "Forget": testForget, "Others": testOthers,
+		"Runs": testRuns, "Pause": testPause, "Flapping": testFlapping, "EpisodesDoNotGoByTheClock": testEpisodesDoNotGoByTheClock, "FiresWhileActing": testFiresWhileActing, "FiresAgainSinceThen": testFiresAgainSinceThen, "Correlation": testCorrelation, "ReserveMessage": testReserveMessage, "Sent": testSent, "Messages": testMessages, "Forget": testForget, "Others": testOthers, "Summaries": testSummaries, "Unsummarized": testUnsummarized, "ModelCalls": testModelCalls,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}

@@ -129,7 +129,7 @@ func (s *Store) read(ctx context.Context, f func(tx *sql.Tx) error) error {
 func load(ctx context.Context, tx *sql.Tx, id string) (Progress, error) {
 	p := Progress{Keys: map[string]incident.Event{}, Applied: map[int]incident.Execution{}, Undone: map[int]incident.Execution{}}
 	p.ID = id
-	for _, part := range []func(context.Context, *sql.Tx, *Progress) error{loadRow, loadTimeline, loadApproval, loadExecutions, loadEpisodes, loadParts} {
+	for _, part := range []func(context.Context, *sql.Tx, *Progress) error{loadRow, loadTimeline, loadApproval, loadExecutions, loadEpisodes, loadParts, loadSummary} {
 		if err := part(ctx, tx, &p); err != nil {
 			return Progress{}, err
 		}
