@@ -60,6 +60,7 @@ func (p *page) incident(inc incident.Incident) {
 		p.trouble(*inc.Diagnosis)
 		p.investigation(inc.Diagnosis.Investigation)
 	}
+	p.summary(inc.Summary)
 	p.plan(inc)
 	p.verification(inc.Verification)
 	p.timeline(inc)

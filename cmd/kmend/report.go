@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/app"
 	"github.com/kmend/kmend/report"
 	"github.com/kmend/kmend/report/pagerduty"
 	"github.com/kmend/kmend/report/slack"
@@ -40,6 +41,7 @@ func (c *previewCmd) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return err
 	}
+	inc = app.Summarized(inc)
 	words, err := c.words(inc, out)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type App struct {
 	recorder  *recorder.Recorder // of the local agent; nil: nothing is recorded
 	slack     *slackApp          // nil: not configured
 	pagerduty *pagerdutyApp      // nil: not configured
+	llm       *llmApp            // nil: no model is asked
 	posters   watchers
 	local     *agent.Agent // of this node; nil: it is not measured
 	started   atomic.Bool
@@ -144,13 +145,21 @@ func (a *App) wire(ctx context.Context) error {
 	if p := a.config.PagerDuty; p != nil && p.RoutingKeyFile == "" && set.Acknowledging() {
 		return errors.New("a policy has pagerduty.acknowledge and the configuration no pagerduty.routingKeyFile: an acknowledgement ends PagerDuty's escalation, and kmend could page nobody when it fails; set it, or remove acknowledge")
 	}
+	if a.config.LLM != nil {
+		if a.llm, err = newLLM(*a.config.LLM, db, a.registry, a.log); err != nil {
+			return err
+		}
+	}
 	if a.config.PagerDuty != nil {
-		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, routes, db, a.registry, a.log); err != nil {
+		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, routes, db, a.registry, a.log, a.llm); err != nil {
 			return err
 		}
 		a.posters = append(a.posters, a.pagerduty.poster)
 	}
 	o.Watcher = a.posters
+	if a.llm != nil {
+		o.Watcher = append(watchers{a.llm.desk}, a.posters...)
+	}
 	if o.ExecutorID, err = a.config.replica(); err != nil {
 		return err
 	}
@@ -193,6 +202,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.pagerduty != nil {
 		a.background(ctx, "PagerDuty", a.pagerduty.run)
+	}
+	if a.llm != nil {
+		a.background(ctx, "summaries", func(ctx context.Context) { a.llm.run(ctx, a.posters) })
 	}
 	a.stops.add("HTTP server", func(ctx context.Context) error { return a.shutdown(ctx) })
 	err := a.responder.Start(ctx)

@@ -77,6 +77,7 @@ func (c Config) problems() []problem {
 		k.at("retention", "%v", err)
 	}
 	c.checkLogs(&k)
+	c.checkLLM(&k)
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	c.Traces.check(&k)
@@ -278,6 +279,9 @@ func (c Config) exposed() []string {
 		if r.PagerDuty != nil {
 			files = append(files, r.PagerDuty.RoutingKeyFile)
 		}
+	}
+	if l := c.LLM; l != nil {
+		files = append(files, l.APIKeyFile)
 	}
 	if g := c.Webhook.Grafana; g != nil {
 		files = append(files, g.HMACSecretFile)

@@ -35,6 +35,7 @@ type Config struct {
 	Routes         []Route           `json:"routes,omitempty" jsonschema:"maxItems=100" jsonschema_description:"Where people hear of some incidents; the first that matches."`
 	Templates      Templates         `json:"templates,omitempty"`
 	Retention      string            `json:"retention,omitempty" jsonschema:"pattern=^[0-9]+d$" jsonschema_description:"How long incidents are kept after their end, such as 90d: 8d to 36500d. Default for ever."`
+	LLM            *LLM              `json:"llm,omitempty"`
 	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
 	// How incidents come together.
 	ExtendWithin    incident.Duration `json:"extendWithin,omitempty" jsonschema_description:"How long after its end an incident is extended by alerts that fire again: 0s (never) to 24h."`
@@ -253,6 +254,9 @@ func (c *Config) resolve(dir string) {
 	}
 	if c.Slack != nil {
 		paths = append(paths, c.Slack.resolve()...)
+	}
+	if c.LLM != nil {
+		paths = append(paths, c.LLM.resolve()...)
 	}
 	if p := c.PagerDuty; p != nil {
 		paths = append(paths, &p.TokenFile, &p.RoutingKeyFile)

@@ -48,7 +48,7 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	r.Get("/readyz", ready(a.checks))
 	r.Handle("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry}))
 	r.Route("/api/v1", func(r chi.Router) {
-		api{a.log, door, db, responder}.routes(r)
+		api{a.log, door, summarized{db}, responder}.routes(r)
 		stopper{a.log, door, db, guard}.routes(r)
 		doings{a.log, door, db}.routes(r)
 	})

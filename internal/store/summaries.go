@@ -88,7 +88,8 @@ func (s *Store) ReserveSummary(ctx context.Context, id string, phase incident.Ph
 	return r, nil
 }
 
-// KeepSummary commits what came of a summary; a nil one is that kmend's own counts.
+// KeepSummary commits what came of a summary, unless that is known already; a nil
+// one is that kmend's own counts.
 // A message in Slack that was final is not any more.
 func (s *Store) KeepSummary(ctx context.Context, id string, phase incident.Phase, result string, summary *incident.Summary) error {
 	doc := ""
@@ -107,7 +108,7 @@ func (s *Store) KeepSummary(ctx context.Context, id string, phase incident.Phase
 
 func keepSummary(ctx context.Context, c *sql.Conn, id string, phase incident.Phase, result, doc string) error {
 	_, err := c.ExecContext(ctx, `INSERT INTO summaries (incident, phase, digest, holder, held_at, tries, result, doc) VALUES (?, ?, '', '', 0, 0, ?, ?)
-		ON CONFLICT (incident, phase) DO UPDATE SET result = excluded.result, doc = excluded.doc`, id, phase, result, doc)
+		ON CONFLICT (incident, phase) DO UPDATE SET result = excluded.result, doc = excluded.doc WHERE summaries.result = ''`, id, phase, result, doc)
 	if err != nil || doc == "" {
 		return err
 	}

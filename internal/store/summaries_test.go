@@ -52,6 +52,9 @@ func testSummaries(t *testing.T, empty opener) {
 	if m, err := s.Message(t.Context(), a); err != nil || m.Final {
 		t.Errorf("message %+v, %v; want one that has to be edited", m, err)
 	}
+	if err := s.KeepSummary(t.Context(), a, phase, "late", nil); err != nil {
+		t.Fatal(err)
+	}
 	reserve("two", a, "d1", time.Minute, ReservedDone)
 	reserve("two", b, "d1", time.Minute, ReservedDone) // taken over from a
 	for _, id := range []string{a, b} {

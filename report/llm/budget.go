@@ -1,8 +1,8 @@
 package llm
 
 import (
+	"context"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -21,49 +21,32 @@ func (p Price) of(u Usage) float64 {
 	return (float64(u.Input-u.Cached)*p.Input + float64(u.Cached)*p.Cached + float64(u.Output)*p.Output) / 1e6
 }
 
-// purse is a Budget being spent. What is spent counts for an hour.
-type purse struct {
-	Budget
-	price Price
-
-	mu    sync.Mutex
-	spent []*spending
+// Spending is what was taken of models in the last hour, a call that is about to be
+// made with it.
+type Spending struct {
+	Calls, Tokens int
+	Cost          float64
 }
 
-type spending struct {
-	at     time.Time
-	tokens int
-	cost   float64
+// Purse remembers what was spent for an hour (internal/store: for all replicas, over
+// restarts).
+type Purse interface {
+	// Take sets aside the most that a call may take, if allowed says yes to what is
+	// spent with it: refused is its answer otherwise. id is for Pay.
+	Take(ctx context.Context, now time.Time, tokens int, cost float64, allowed func(Spending) error) (id int64, refused, err error)
+	// Pay puts what a call took in the place of what was set aside.
+	Pay(ctx context.Context, id int64, tokens int, cost float64) error
 }
 
-// take sets aside the most that a call may take. It is ok while the bounds hold with
-// it; what it took in fact, the caller tells pay, and without that all of it counts.
-func (p *purse) take(now time.Time, most Usage) (s *spending, err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.spent) > 0 && now.Sub(p.spent[0].at) >= time.Hour {
-		p.spent = p.spent[1:]
-	}
-	s = &spending{at: now, tokens: most.Input + most.Output, cost: p.price.of(most)}
-	calls, tokens, cost := 1, s.tokens, s.cost
-	for _, before := range p.spent {
-		calls, tokens, cost = calls+1, tokens+before.tokens, cost+before.cost
-	}
+// allow says which bound a spending is over.
+func (b Budget) allow(s Spending) error {
 	switch {
-	case p.Calls > 0 && calls > p.Calls:
-		return nil, fmt.Errorf("%d calls in an hour are allowed", p.Calls)
-	case p.Tokens > 0 && tokens > p.Tokens:
-		return nil, fmt.Errorf("%d tokens in an hour are allowed", p.Tokens)
-	case p.Cost > 0 && cost > p.Cost:
-		return nil, fmt.Errorf("a cost of %g in an hour is allowed", p.Cost)
+	case b.Calls > 0 && s.Calls > b.Calls:
+		return fmt.Errorf("%d calls in an hour are allowed", b.Calls)
+	case b.Tokens > 0 && s.Tokens > b.Tokens:
+		return fmt.Errorf("%d tokens in an hour are allowed", b.Tokens)
+	case b.Cost > 0 && s.Cost > b.Cost:
+		return fmt.Errorf("a cost of %g in an hour is allowed", b.Cost)
 	}
-	p.spent = append(p.spent, s)
-	return s, nil
-}
-
-// pay puts what a call took in the place of what was set aside.
-func (p *purse) pay(s *spending, took Usage) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.tokens, s.cost = took.Input+took.Output, p.price.of(took)
+	return nil
 }

@@ -5,8 +5,8 @@ import "github.com/prometheus/client_golang/prometheus"
 // Why a summary is what it is: the label of kmend_llm_summaries_total.
 const (
 	byModel    = "model"
-	byCache    = "cached"
 	quiet      = "not_needed" // an incident that needs none of a model
+	tooLate    = "late"       // nobody waits for it any more
 	overBudget = "over_budget"
 	tooSlow    = "slow"
 	isLimited  = "limited"
@@ -30,7 +30,7 @@ type Metrics struct {
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		summaries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_llm_summaries_total",
-			Help: "Summaries by result; all but model and cached are kmend's own."}, []string{"result"}),
+			Help: "Summaries by result; all but model are kmend's own."}, []string{"result"}),
 		sentences: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_llm_sentences_total",
 			Help: "Sentences of models, kept or dropped, by why."}, []string{"result"}),
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_llm_tokens_total", Help: "Tokens that models took."}, []string{"kind"}),
@@ -40,7 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		scores: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kmend_llm_judge_score",
 			Help: "Scores of the judge, 0 to 1.", Buckets: prometheus.LinearBuckets(0.1, 0.1, 10)}, []string{"score"}),
 	}
-	for _, r := range []string{byModel, byCache, quiet, overBudget, tooSlow, isLimited, isRefused, isBroken, ungrounded, withheld} {
+	for _, r := range []string{byModel, quiet, overBudget, tooSlow, isLimited, isRefused, isBroken, ungrounded, withheld, tooLate} {
 		m.summaries.WithLabelValues(r)
 	}
 	reg.MustRegister(m.summaries, m.sentences, m.tokens, m.cost, m.seconds, m.scores)

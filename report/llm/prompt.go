@@ -13,7 +13,6 @@ import (
 // Bounds of an answer.
 const (
 	maxAnswer       = 32 << 10 // bytes
-	summaryTokens   = 1500
 	judgementTokens = 200
 )
 

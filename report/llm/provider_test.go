@@ -361,7 +361,7 @@ func TestModelIsMisconfigured(t *testing.T) {
 func TestModelTakesWhatIsAsked(t *testing.T) {
 	onProviders(t, func(t *testing.T, r rig) {
 		for name, p := range map[string]Prompt{
-			"summary": {System: instructions, User: "u", Name: "summary", Schema: summarySchema, MaxTokens: summaryTokens},
+			"summary": {System: instructions, User: "u", Name: "summary", Schema: summarySchema, MaxTokens: 1500},
 			"verdict": {System: judging, User: "u", Name: "verdict", Schema: judgementSchema, MaxTokens: judgementTokens},
 		} {
 			if _, err := r.model.Complete(t.Context(), p); err != nil {

@@ -21,6 +21,9 @@ type Options struct {
 	Timeout time.Duration
 	Budget  Budget
 	Price   Price
+	Purse   Purse
+	// MaxTokens bounds a summary; a model that thinks first needs more.
+	MaxTokens int
 	// MinScore is the least of each score of the judge.
 	MinScore float64
 	Logger   *slog.Logger
@@ -29,7 +32,7 @@ type Options struct {
 
 // DefaultOptions is everything but the model.
 func DefaultOptions() Options {
-	return Options{Timeout: 20 * time.Second, Budget: Budget{Calls: 60, Tokens: 500_000}, MinScore: 0.7, Logger: slog.New(slog.DiscardHandler)}
+	return Options{Timeout: 20 * time.Second, MaxTokens: 1500, Budget: Budget{Calls: 60, Tokens: 500_000}, MinScore: 0.7, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func (o Options) validate() error {
@@ -38,6 +41,10 @@ func (o Options) validate() error {
 		return fmt.Errorf("option Timeout is %s and must be more than 0", o.Timeout)
 	case o.Budget.Calls < 0 || o.Budget.Tokens < 0 || o.Budget.Cost < 0 || o.Price.Input < 0 || o.Price.Cached < 0 || o.Price.Output < 0:
 		return fmt.Errorf("options Budget %+v and Price %+v must be 0 or more", o.Budget, o.Price)
+	case o.MaxTokens < 100 || o.MaxTokens > 100_000:
+		return fmt.Errorf("option MaxTokens is %d and must be from 100 to 100000", o.MaxTokens)
+	case o.Model != nil && o.Purse == nil:
+		return errors.New("option Purse must be set: without it no budget holds")
 	case o.MinScore < 0 || o.MinScore > 1:
 		return fmt.Errorf("option MinScore is %g and must be from 0 to 1", o.MinScore)
 	case o.Logger == nil || o.Metrics == nil:
@@ -51,17 +58,12 @@ func (o Options) validate() error {
 type Writer struct {
 	Options
 	redactor Redactor
-	purse    *purse
 
-	turn  chan struct{} // one call at a time
-	mu    sync.Mutex
-	cache map[string]incident.Summary // by the packet's digest
-	order []string                    // of cache, the oldest first
-	rest  time.Time                   // until when nobody is asked: the provider takes no more
+	mu   sync.Mutex
+	rest time.Time // until when nobody is asked: the provider takes no more
 }
 
 const (
-	maxCache    = 256
 	restFor     = time.Minute
 	bytesPerTok = 3   // fewer than any text has, so that no call takes more than was set aside
 	enoughKept  = 0.5 // of a model's sentences
@@ -76,7 +78,7 @@ func NewWriter(o Options) (*Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("llm writer: option Redact: %w", err)
 	}
-	return &Writer{Options: o, redactor: r, purse: &purse{Budget: o.Budget, price: o.Price}, turn: make(chan struct{}, 1), cache: map[string]incident.Summary{}}, nil
+	return &Writer{Options: o, redactor: r}, nil
 }
 
 // needed reports whether an incident needs a model's summary as it is now: when a
@@ -93,20 +95,27 @@ func needed(inc incident.Incident) bool {
 }
 
 // Write summarizes an incident as it is now. It always has an answer; a model's has
-// its name in By. Incidents that look the same to a model cost one call.
-func (w *Writer) Write(ctx context.Context, inc incident.Incident) incident.Summary {
+// its name in By. result says in a word why it is whose it is.
+func (w *Writer) Write(ctx context.Context, inc incident.Incident) (s incident.Summary, result string) {
 	if w.Model == nil {
-		return BuiltIn(inc)
+		return BuiltIn(inc), quiet
 	}
 	s, result, err := w.write(ctx, inc)
 	w.Metrics.summaries.WithLabelValues(result).Inc()
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		w.Logger.Warn("the summary is kmend's own", "incident", inc.ID, "result", result, "error", err)
 	}
-	if result != byModel && result != byCache {
-		return BuiltIn(inc)
+	if result != byModel {
+		return BuiltIn(inc), result
 	}
-	return s
+	return s, result
+}
+
+// Digest names what a model sees of an incident: incidents with the same one look the
+// same to it.
+func (w *Writer) Digest(inc incident.Incident) (string, error) {
+	p, err := newPacket(inc, w.redactor)
+	return p.digest(), err
 }
 
 func (w *Writer) write(ctx context.Context, inc incident.Incident) (s incident.Summary, result string, err error) {
@@ -119,16 +128,7 @@ func (w *Writer) write(ctx context.Context, inc incident.Incident) (s incident.S
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.Timeout) // of all of it: somebody waits
 	defer cancel()
-	select {
-	case w.turn <- struct{}{}:
-		defer func() { <-w.turn }()
-	case <-ctx.Done():
-		return s, tooSlow, errors.New("other summaries are being written")
-	}
-	if s, ok := w.cached(p.digest()); ok {
-		return s, byCache, nil
-	}
-	c, result, err := w.ask(ctx, w.Model, Prompt{System: instructions, User: p.fenced(), Name: "summary", Schema: summarySchema, MaxTokens: summaryTokens})
+	c, result, err := w.ask(ctx, w.Model, Prompt{System: instructions, User: p.fenced(), Name: "summary", Schema: summarySchema, MaxTokens: w.MaxTokens})
 	if err != nil {
 		return s, result, err
 	}
@@ -148,7 +148,6 @@ func (w *Writer) write(ctx context.Context, inc incident.Incident) (s incident.S
 		return s, result, err
 	}
 	kept.By = c.Model
-	w.keep(p.digest(), kept)
 	return kept, byModel, nil
 }
 
@@ -196,15 +195,21 @@ func (w *Writer) ask(ctx context.Context, m Model, p Prompt) (c Completion, resu
 	if until := w.resting(); time.Now().Before(until) {
 		return c, isLimited, fmt.Errorf("%w: nobody is asked until %s", ErrLimited, until.UTC().Format(time.RFC3339))
 	}
-	set, err := w.purse.take(time.Now(), Usage{Input: (len(p.System)+len(p.User)+len(p.Schema))/bytesPerTok + 1, Output: p.MaxTokens})
+	most := Usage{Input: (len(p.System)+len(p.User)+len(p.Schema))/bytesPerTok + 1, Output: p.MaxTokens}
+	set, refused, err := w.Purse.Take(ctx, time.Now(), most.Input+most.Output, w.Price.of(most), w.Budget.allow)
+	if refused != nil {
+		return c, overBudget, refused
+	}
 	if err != nil {
-		return c, overBudget, err
+		return c, isBroken, err // who cannot count must not spend
 	}
 	began := time.Now()
 	c, err = m.Complete(ctx, p)
 	w.Metrics.seconds.Observe(time.Since(began).Seconds())
 	if c.Usage != (Usage{}) { // else nobody said: what was set aside counts
-		w.purse.pay(set, c.Usage)
+		if err := w.Purse.Pay(context.WithoutCancel(ctx), set, c.Usage.Input+c.Usage.Output, w.Price.of(c.Usage)); err != nil {
+			w.Logger.Warn("a model's call counts for the most that it may take", "error", err)
+		}
 		w.Metrics.tokens.WithLabelValues("input").Add(float64(c.Usage.Input))
 		w.Metrics.tokens.WithLabelValues("cached").Add(float64(c.Usage.Cached))
 		w.Metrics.tokens.WithLabelValues("output").Add(float64(c.Usage.Output))
@@ -234,22 +239,4 @@ func (w *Writer) pause(until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rest = until
-}
-
-func (w *Writer) cached(digest string) (s incident.Summary, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s, ok = w.cache[digest]
-	return s, ok
-}
-
-func (w *Writer) keep(digest string, s incident.Summary) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.order) == maxCache {
-		delete(w.cache, w.order[0])
-		w.order = w.order[1:]
-	}
-	w.cache[digest] = s
-	w.order = append(w.order, digest)
 }

@@ -45,6 +45,7 @@ func writer(t *testing.T, m, judge Model, change func(*Options)) *Writer {
 	t.Helper()
 	o := DefaultOptions()
 	o.Model, o.Judge, o.Metrics, o.Timeout = m, judge, NewMetrics(prometheus.NewRegistry()), 10*time.Second
+	o.Purse = &purse{}
 	if change != nil {
 		change(&o)
 	}
@@ -116,7 +117,7 @@ func TestWrite(t *testing.T) {
 					o.Timeout = 50 * time.Millisecond
 				}
 			})
-			s := w.Write(t.Context(), inc)
+			s, _ := w.Write(t.Context(), inc)
 			want := BuiltIn(inc)
 			if c.result == byModel {
 				want.By = "test-1"
@@ -134,17 +135,12 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// What a call took is counted, and the same facts are not paid for twice.
-func TestCacheAndUsage(t *testing.T) {
+// What a call took is counted.
+func TestUsage(t *testing.T) {
 	m := always(BuiltIn(healed(1)))
 	w := writer(t, m, nil, func(o *Options) { o.Price = Price{Input: 3, Cached: .3, Output: 15} })
-	for range 3 {
-		if s := w.Write(t.Context(), healed(1)); s.By != "test-1" {
-			t.Errorf("by %q", s.By)
-		}
-	}
-	if m.calls.Load() != 1 || w.count(byCache) != 2 {
-		t.Errorf("%d calls, %v from the cache", m.calls.Load(), w.count(byCache))
+	if s, _ := w.Write(t.Context(), healed(1)); s.By != "test-1" {
+		t.Errorf("by %q", s.By)
 	}
 	want := (400*3 + 600*.3 + 100*15) / 1e6
 	if got := testutil.ToFloat64(w.Metrics.cost); got != want {
@@ -172,7 +168,7 @@ func TestStormIsBounded(t *testing.T) {
 		}
 		w := writer(t, m, nil, func(o *Options) { o.Budget, o.Price = c.b, Price{Input: 1, Output: 15} })
 		for n := range 1000 {
-			if s := w.Write(t.Context(), healed(n)); s.Len() == 0 {
+			if s, _ := w.Write(t.Context(), healed(n)); s.Len() == 0 {
 				t.Fatalf("%s: no summary of incident %d", name, n)
 			}
 		}
@@ -180,14 +176,13 @@ func TestStormIsBounded(t *testing.T) {
 			t.Errorf("%s: %d calls, want at most %d; %v over budget", name, got, c.most, w.count(overBudget))
 		}
 	}
-	p := purse{Budget: Budget{Calls: 1}}
-	now := time.Now()
+	p, b, now := &purse{}, Budget{Calls: 1}, time.Now()
 	for _, at := range []struct {
 		after time.Duration
 		ok    bool
 	}{{0, true}, {59 * time.Minute, false}, {time.Hour, true}, {90 * time.Minute, false}} {
-		if _, err := p.take(now.Add(at.after), Usage{}); (err == nil) != at.ok {
-			t.Errorf("after %s: %v", at.after, err)
+		if _, refused, _ := p.Take(t.Context(), now.Add(at.after), 0, 0, b.allow); (refused == nil) != at.ok {
+			t.Errorf("after %s: %v", at.after, refused)
 		}
 	}
 }
@@ -229,11 +224,11 @@ func TestNeeded(t *testing.T) {
 		c.change(&inc)
 		m := always(BuiltIn(inc))
 		w := writer(t, m, nil, nil)
-		if s := w.Write(t.Context(), inc); (m.calls.Load() == 1) != c.want || s.Len() == 0 {
+		if s, _ := w.Write(t.Context(), inc); (m.calls.Load() == 1) != c.want || s.Len() == 0 {
 			t.Errorf("%s: %d calls, %d sentences", name, m.calls.Load(), s.Len())
 		}
 	}
-	if s := writer(t, nil, nil, nil).Write(t.Context(), healed(1)); s.By != "" || s.Len() == 0 {
+	if s, _ := writer(t, nil, nil, nil).Write(t.Context(), healed(1)); s.By != "" || s.Len() == 0 {
 		t.Errorf("without a model: %+v", s)
 	}
 }

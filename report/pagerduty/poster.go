@@ -76,6 +76,9 @@ type Options struct {
 	// FindWithin is how long after an incident was received PagerDuty's is looked for:
 	// both are told of the alert at the same time.
 	FindWithin time.Duration
+	// Hold is how much longer a note waits for the summary of its incident, because no
+	// note can be edited; nil: not at all.
+	Hold func(ctx context.Context, inc incident.Incident) (time.Duration, error)
 }
 
 // DefaultOptions is everything but the parts.
@@ -125,6 +128,9 @@ func (p *Poster) Changed(id string, urgent bool) { p.box.Changed(id, urgent) }
 // errNotYet: PagerDuty does not know the alerts yet.
 var errNotYet = errors.New("PagerDuty has no open incident with this dedup key")
 
+// errHeld: the note waits for the incident's summary. Who writes it says when it is there.
+var errHeld = errors.New("the note waits for the summary")
+
 // Run tells PagerDuty of what changes until ctx ends.
 func (p *Poster) Run(ctx context.Context) {
 	p.box.Run(ctx, p.Pace, func(ctx context.Context, id string, again time.Duration) outbox.Result {
@@ -158,8 +164,12 @@ func (p *Poster) tell(ctx context.Context, id string) (asked bool, err error) {
 	sent.Incident = id
 	route := p.route(inc)
 	asked, failed := p.page(ctx, inc, &sent, route)
+	held := false
 	if p.Client.token != nil && !inc.Quiet() && (!route.Off || sent.Notes > 0) { // what was begun is brought to its end
 		noted, err := p.note(ctx, inc, &sent, route) // also when there is no page: one of them may be set up wrong
+		if held = errors.Is(err, errHeld); held {
+			err = nil
+		}
 		asked, failed = asked || noted, errors.Join(failed, err)
 	}
 	if failed != nil && (!inc.Phase.Closed() || time.Since(inc.ClosedAt) < enough) {
@@ -168,7 +178,7 @@ func (p *Poster) tell(ctx context.Context, id string) (asked bool, err error) {
 	if failed != nil {
 		p.Logger.Error("PagerDuty is not told of an incident that ended a day ago", "incident", id, "error", failed)
 	}
-	if inc.Phase.Closed() {
+	if inc.Phase.Closed() && !held {
 		sent.Done = true
 		return asked, p.Ledger.KeepSent(ctx, sent)
 	}
@@ -198,6 +208,16 @@ func (p *Poster) words(inc incident.Incident, r Route) string {
 // note writes the notes that are not there yet.
 func (p *Poster) note(ctx context.Context, inc incident.Incident, sent *Sent, r Route) (asked bool, err error) {
 	notes := Notes(inc, p.words(inc, r))
+	if sent.Notes < len(notes) && p.Hold != nil {
+		left, err := p.Hold(ctx, inc)
+		if err != nil {
+			return false, err
+		}
+		if left > 0 {
+			time.AfterFunc(left, func() { p.Changed(inc.ID, false) })
+			return false, errHeld
+		}
+	}
 	for sent.Notes < len(notes) {
 		asked = true
 		if sent.Found == "" {

@@ -55,6 +55,7 @@ func Render(inc incident.Incident, f Form) (m Message, ok bool) {
 	if said := observed(inc); len(said) > 0 {
 		blocks = append(blocks, plain(said...))
 	}
+	blocks = append(blocks, summary(inc)...)
 	if inc.Plan != nil {
 		blocks = append(blocks, marked(planHead(*inc.Plan)), plain(steps(*inc.Plan)...))
 	}
