@@ -97,13 +97,19 @@ type bed struct {
 	app   *slackApp
 	// routes are those of the next start.
 	routes []Route
+	model *LLM // writes summaries; nil: none is asked
 }
 
 const tester = "ada" // an approver, who is U7 in Slack
 
 func newBed(t *testing.T, h *doubles, expiry time.Duration) *bed {
 	t.Helper()
-	b := &bed{doubles: h, t: t, dir: t.TempDir(), slack: standin.Start(standin.Options{Groups: map[string][]string{"S1": {"U2"}}})}
+	return newBedWith(t, h, expiry, nil)
+}
+
+func newBedWith(t *testing.T, h *doubles, expiry time.Duration, model *LLM) *bed {
+	t.Helper()
+	b := &bed{model: model, doubles: h, t: t, dir: t.TempDir(), slack: standin.Start(standin.Options{Groups: map[string][]string{"S1": {"U2"}}})}
 	for name, text := range map[string]string{"bot": standin.BotToken, "signing": standin.SigningSecret} {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -143,6 +149,13 @@ func (b *bed) start(expiry time.Duration) {
 	o := respond.DefaultOptions()
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = b.db, b.doubles, b.doubles, b.doubles, b.doubles
 	o.Groups, o.Watcher, o.Logger, o.ApprovalExpiry, o.Window = b.app.client, b.app.poster, log, expiry, time.Millisecond
+	asks := func(context.Context) {}
+	if b.model != nil {
+		l, err := newLLM(*b.model, b.db, reg, log)
+		must(err)
+		o.Watcher = watchers{l.desk, b.app.poster}
+		asks = func(ctx context.Context) { l.run(ctx, watchers{b.app.poster}) }
+	}
 	o.TargetOf = func(a incident.Alert) (incident.Target, bool, string) {
 		return incident.Target{Cgroup: a.Labels["cgroup"]}, true, ""
 	}
@@ -153,7 +166,13 @@ func (b *bed) start(expiry time.Duration) {
 	b.slack.Serve(b.door.URL)
 	ctx, cancel := context.WithCancel(b.t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); b.app.run(ctx) }()
+	go func() {
+		defer close(ended)
+		var wg sync.WaitGroup
+		wg.Go(func() { asks(ctx) })
+		b.app.run(ctx)
+		wg.Wait()
+	}()
 	must(b.flow.Start(b.t.Context()))
 	var once sync.Once
 	b.stop = func() {

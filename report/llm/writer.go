@@ -103,7 +103,11 @@ func (w *Writer) Write(ctx context.Context, inc incident.Incident) (s incident.S
 	s, result, err := w.write(ctx, inc)
 	w.Metrics.summaries.WithLabelValues(result).Inc()
 	if err != nil && ctx.Err() == nil {
-		w.Logger.Warn("the summary is kmend's own", "incident", inc.ID, "result", result, "error", err)
+		level := slog.LevelWarn
+		if result == overBudget || result == isLimited { // a storm says so a thousand times; the metrics count them
+			level = slog.LevelDebug
+		}
+		w.Logger.Log(ctx, level, "the summary is kmend's own", "incident", inc.ID, "result", result, "error", err)
 	}
 	if result != byModel {
 		return BuiltIn(inc), result
