@@ -24,7 +24,7 @@ func TestSummaryInNote(t *testing.T) {
 		restart bool
 		want    string
 	}{
-		"in time":          {200 * time.Millisecond, "1m", false, "\nSummary by model " + standin.Model + ", checked by kmend:\nverdict inconclusive [m1]"},
+		"in time":          {200 * time.Millisecond, "1m", false, "\nSummary by model " + standin.Model + ", checked by kmend:\nverdict inconclusive [w1]"},
 		"never":            {time.Hour, "2s", false, "\nSummary by kmend:\n"},
 		"kmend is stopped": {time.Hour, "3s", true, "\nSummary by kmend:\n"},
 	} {
@@ -39,7 +39,7 @@ func TestSummaryInNote(t *testing.T) {
 			})
 			key := sha256.Sum256([]byte(`{}:{alertname="CheckoutSlow"}`))
 			pd.Open(hex.EncodeToString(key[:]), "CheckoutSlow")
-			s, l := startModel(t, func() string { return written(t, "title: verdict inconclusive [m1]") })
+			s, l := startModel(t, func() string { return written(t, "title: verdict inconclusive [w1]") })
 			s.Break(standin.Fault{After: c.after})
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, "pagerduty.token"), []byte(pagerduty.Token), 0o600); err != nil {

@@ -30,7 +30,7 @@ var lies = []string{
 	`rootCause: The throttled was 1299 minutes. [f1, e1]`,
 	`impact: Slow is firing for checkout-7d9f-x2x1. [a1, g1]`,
 	`rootCause: A memory leak in the last deployment is the root cause. [f1]`,
-	`rootCause: The root cause is disk.latency. [f1, m1]`,
+	`rootCause: The root cause is disk.latency. [f1, w1]`,
 	`rootCause: The root cause is cpu.throttled, surely. [f1, e9999]`,
 	`done: kmend restarted the pod. [o1]`,
 	`rootCause: The root cause is not cpu.throttled. [f1]`,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/kmend/kmend/incident"
 )
@@ -28,7 +29,7 @@ func BuiltIn(inc incident.Incident) incident.Summary {
 	}
 	ids := []string{"g1", "o1"}
 	if d != nil {
-		ids = append(ids, "m1")
+		ids = append(ids, "w1")
 		if len(d.Findings) > 0 {
 			ids = append(ids, "f1")
 		}
@@ -43,7 +44,10 @@ func BuiltIn(inc incident.Incident) incident.Summary {
 	}
 	if d != nil {
 		if ms := active(d.Ledger); ms > 0 {
-			say(&s.Impact, []string{"l1"}, "The threads were active for %s ms.", rounded(ms))
+			say(&s.Impact, []string{"s1"}, "The threads were active for %s ms.", rounded(ms))
+		}
+		if v := d.Investigation; v != nil && v.Extent != nil {
+			say(&s.Impact, []string{"b1"}, "%s.", strings.TrimSuffix(v.Extent.Message, "."))
 		}
 		_, confirmed := d.RootCause()
 		for i, f := range d.Findings {
@@ -96,7 +100,7 @@ func followUps(inc incident.Incident, say func(*[]incident.Sentence, []string, s
 	}
 	if d := inc.Diagnosis; d != nil {
 		for _, c := range d.NotMeasured {
-			say(&next, []string{"m1"}, "%s was not measured.", c)
+			say(&next, []string{"w1"}, "%s was not measured.", c)
 		}
 	}
 	return next

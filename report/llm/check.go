@@ -73,7 +73,10 @@ func newChecker(facts []fact) checker {
 				k.clauses = append(k.clauses, cl)
 			}
 		default:
-			k.clauses = clauses(f.Text)
+			k.clauses = clauses(f.said())
+			if len(f.names) > 0 {
+				k.clauses = append(k.clauses, clause{words: f.names})
+			}
 			for i := range k.clauses {
 				k.clauses[i].words = append(k.clauses[i].words, names(k.clauses[i].words)...)
 			}
@@ -144,7 +147,7 @@ func (c checker) refuse(section string, s incident.Sentence) (reason, detail str
 	}
 	for _, m := range quotes.FindAllStringSubmatch(text, -1) {
 		q := m[1] + m[2] + m[3]
-		if !slices.ContainsFunc(cited, func(f known) bool { return f.Kind != alertKind && strings.Contains(f.Text, q) }) {
+		if !slices.ContainsFunc(cited, func(f known) bool { return f.Kind != alertKind && strings.Contains(f.said(), q) }) {
 			return dropQuote, q
 		}
 	}

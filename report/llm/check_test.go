@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 		{shown, done, "Nothing was changed.", "o1", ""},
 		{shown, done, "The step would raise the CPU quota from 0.2 to 0.4 CPU.", "p1", ""},
 		{shown, follow, "Decide whether to raise the CPU quota to 0.4 CPU.", "p1", ""},
-		{shown, follow, "mem.oom was not measured.", "m1", ""},
+		{shown, follow, "mem.oom was not measured.", "w1", ""},
 		{fixed, done, "kmend raised the CPU quota from 0.2 CPU to 0.4 CPU.", "x1", ""},
 		{fixed, done, "Step 1 changed it from 0.2 CPU to 0.4 CPU.", "x1", ""},
 		{fixed, done, "kubernetes.resize_cpu was applied.", "x1", ""},
@@ -95,8 +95,8 @@ func TestCheck(t *testing.T) {
 		{shown, root, "The kernel throttled it for 10 s.", "f1 e3", dropUngrounded},
 		{shown, root, "It was throttled for 7168 of 6080 ms.", "f1 e3 e9", dropUngrounded},
 		{shown, root, "It was throttled for 7168 ms.", "f1 e3 e9", dropUngrounded},
-		{shown, root, "It was throttled for 583 ms.", "f1 e1 l1", dropID}, // no finding cites e1, so the model did not see it
-		{shown, impact, "It was throttled for 583 ms.", "f1 l1", dropUngrounded},
+		{shown, root, "It was throttled for 583 ms.", "f1 e1 s1", dropID}, // no finding cites e1, so the model did not see it
+		{shown, impact, "It was throttled for 583 ms.", "f1 s1", dropUngrounded},
 		{shown, root, "It was throttled in 31 threads.", "f1", dropUngrounded},
 		{shown, root, "It was throttled in twelve threads.", "f1", dropUngrounded},
 		{shown, done, "The step would raise the CPU quota from 0.4 to 0.2 CPU.", "p1", dropUngrounded},
@@ -119,7 +119,7 @@ func TestCheck(t *testing.T) {
 		{shown, root, "The pod was not throttled.", "f1 e3", dropUngrounded},
 		{shown, root, "The pod wasn't throttled.", "f1 e3", dropUngrounded},
 		{shown, done, "The plan was changed.", "o1 p1", dropUngrounded},
-		{shown, follow, "mem.oom was measured.", "m1", dropUngrounded},
+		{shown, follow, "mem.oom was measured.", "w1", dropUngrounded},
 		// What was not done.
 		{shown, done, "kmend raised the CPU quota from 0.2 to 0.4 CPU.", "p1 o2 d1", dropUngrounded},
 		{shown, done, "The step that would help raised the CPU quota.", "p1 o2 d1", dropUngrounded},

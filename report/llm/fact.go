@@ -31,6 +31,10 @@ const (
 	verificationKind kind = "verification"
 	outcomeKind      kind = "outcome"
 	eventKind        kind = "event" // of the timeline
+	hopKind          kind = "hop"   // of the investigation
+	extentKind       kind = "extent"
+	observationKind  kind = "observation"
+	sourceKind       kind = "sources"
 )
 
 // fact is one line of what is known about an incident, under an id that a
@@ -46,6 +50,9 @@ type fact struct {
 	cites []string
 	// names are what may be repeated of a hostile text.
 	names []string
+	// mixed: strangers wrote a part of the text. own is what kmend did.
+	mixed bool
+	own   string
 	// zero: the evidence says that there was nothing of it.
 	zero bool
 }
@@ -68,9 +75,9 @@ func facts(inc incident.Incident, r Redactor) []fact {
 	}
 	add("g1", targetKind, "%s", target(inc))
 	if d := inc.Diagnosis; d != nil {
-		add("m1", measurementKind, "%s", measurement(*d))
+		add("w1", measurementKind, "%s", measurement(*d))
 		if text := ledger(d.Ledger); text != "" {
-			add("l1", ledgerKind, "%s", text)
+			add("s1", ledgerKind, "%s", text)
 		}
 		for i, f := range d.Findings {
 			k := findingKind
@@ -82,6 +89,7 @@ func facts(inc incident.Incident, r Redactor) []fact {
 		for _, e := range evidenceOf(*d) {
 			add(e.ID, evidenceKind, "%s", evidence(e)).zero = e.Value == 0
 		}
+		all = append(all, investigated(d.Investigation, r)...)
 	}
 	if p := inc.Plan; p != nil {
 		for i, s := range p.Steps {
@@ -132,7 +140,7 @@ func facts(inc incident.Incident, r Redactor) []fact {
 			better, v.Reason, v.Cause, before, after, words(short), went, before, after)
 	}
 	for i, e := range inc.Timeline[:min(len(inc.Timeline), maxEvents)] {
-		f := add(numbered("t", i), eventKind, "%s, %s: %s", e.Phase, words(e.Kind), e.Message)
+		f := add(numbered("i", i), eventKind, "%s, %s: %s", e.Phase, words(e.Kind), e.Message)
 		f.plan = !slices.Contains([]string{"applied", "undone", "verified", "measured", "confirmed"}, e.Kind)
 		if strings.Contains(e.Message, alertName(inc)) {
 			f.Kind = alertKind // it repeats what the alert says

@@ -41,7 +41,7 @@ var hallucinations = []struct {
 	{"cause that is not confirmed", "rootCause", func(inc incident.Incident, _ incident.Finding) (string, []string, bool) {
 		for _, c := range incident.Causes() {
 			if _, there := inc.Diagnosis.Finding(c); !there {
-				return fmt.Sprintf("The root cause is %s.", c), []string{"f1", "m1"}, true
+				return fmt.Sprintf("The root cause is %s.", c), []string{"f1", "w1"}, true
 			}
 		}
 		return "", nil, false

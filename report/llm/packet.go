@@ -18,6 +18,9 @@ const (
 	maxEvidence = 100
 	maxFrames   = 8
 	maxEvents   = 40
+	maxHops     = 10
+	maxObserved = 20 // observations, and twice as many pieces of their evidence
+	maxQuoted   = 300
 	maxFact     = 2000     // bytes of one fact
 	maxPacket   = 24 << 10 // bytes of all facts
 )
@@ -33,7 +36,7 @@ func newPacket(inc incident.Incident, r Redactor) (packet, error) {
 	var p packet
 	var b strings.Builder
 	for _, f := range facts(inc, r) {
-		f.Text = cut(r.Redact(f.Text), maxFact)
+		f.Text, f.own = cut(r.Redact(f.Text), maxFact), cut(r.Redact(f.own), maxFact)
 		line, err := json.Marshal(f) // < and > are escaped, so no line ends the fence
 		if err != nil {
 			return packet{}, fmt.Errorf("encoding fact %s: %w", f.ID, err)
