@@ -26,6 +26,8 @@ type Incident struct {
 	Executions   []Execution   `json:"executions,omitempty"`
 	Verification *Verification `json:"verification,omitempty"`
 	Timeline     []Event       `json:"timeline"`
+	// Trace is the id of its trace, where spans are sent to somebody.
+	Trace string `json:"trace,omitempty"`
 	// Summary is of the incident as it waits for a person, or as it ended.
 	Summary *Summary `json:"summary,omitempty"`
 

@@ -123,6 +123,9 @@ func (p *page) alerts(inc incident.Incident) {
 		when = append(when, plain(", closed after "), bold(took(inc.ClosedAt.Sub(inc.ReceivedAt))))
 	}
 	p.field("Received", 2, when...)
+	if inc.Trace != "" {
+		p.field("Trace", 1, dim(inc.Trace))
+	}
 	p.related(inc)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kmend/kmend/diagnose"
@@ -37,10 +38,16 @@ type asker interface {
 
 // measurer makes a diagnose.Measurer of an agent: diagnose does not know the
 // agent's package, which links the probes.
-type measurer struct{ asker }
+type measurer struct {
+	asker
+	tracer trace.Tracer
+	where  string // "local", or the agent's URL
+}
 
 func (m measurer) Measure(ctx context.Context, target incident.Target, window time.Duration, progress func(string)) (incident.Measurement, error) {
-	got, err := m.asker.Measure(ctx, agent.Request{Target: target, Window: window}, func(p agent.Progress) { progress(p.Message) })
+	got, err := m.asked(ctx, window, func(ctx context.Context) (incident.Measurement, error) {
+		return m.asker.Measure(ctx, agent.Request{Target: target, Window: window}, func(p agent.Progress) { progress(p.Message) })
+	})
 	if errors.Is(err, agent.ErrBusy) {
 		err = busyError{err}
 	}
@@ -49,7 +56,9 @@ func (m measurer) Measure(ctx context.Context, target incident.Target, window ti
 
 // Recorded makes it a diagnose.Historian.
 func (m measurer) Recorded(ctx context.Context, target incident.Target, since, until time.Time) (incident.Measurement, error) {
-	return m.asker.Measure(ctx, agent.Request{Target: target, Since: since, Until: until}, nil)
+	return m.asked(ctx, until.Sub(since), func(ctx context.Context) (incident.Measurement, error) {
+		return m.asker.Measure(ctx, agent.Request{Target: target, Since: since, Until: until}, nil)
+	})
 }
 
 // busyError is an error that diagnose understands, with the agent's words.
@@ -126,7 +135,7 @@ func (a *App) diagnoser(node string, cluster kubernetes.Interface) (*diagnose.Di
 	o.Logger, o.Metrics = a.log, diagnose.NewMetrics(a.registry)
 	local, why := a.localAgent(node)
 	if local != nil {
-		o.Local = measurer{local}
+		o.Local = measurer{local, a.tracer, "local"}
 		a.checks = append(a.checks, check{name: "agent", run: capable(local)})
 	}
 	o.LocalAbsent = why
@@ -144,7 +153,7 @@ func (a *App) diagnoser(node string, cluster kubernetes.Interface) (*diagnose.Di
 		if err != nil {
 			return nil, err
 		}
-		return measurer{client}, nil
+		return measurer{client, a.tracer, url}, nil
 	}
 	return diagnose.New(o)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/kmend/kmend/diagnose"
 	"github.com/kmend/kmend/diagnose/agent"
@@ -43,7 +44,7 @@ func TestBusyAgentIsWaitedFor(t *testing.T) {
 				conf.Agents.Timeout = incident.Duration(time.Second)
 				o := diagnose.DefaultOptions()
 				o.NodeName, o.Margin, o.Patience, o.Metrics = "n1", conf.Agents.Timeout.D(), patience, diagnose.NewMetrics(prometheus.NewRegistry())
-				o.Local = measurer{busyUntil(time.Now().Add(c.busy))}
+				o.Local = measurer{busyUntil(time.Now().Add(c.busy)), noop.NewTracerProvider().Tracer(""), "local"}
 				d, err := diagnose.New(o)
 				if err != nil {
 					t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/diagnose/agent/recorder"
@@ -38,6 +39,9 @@ type App struct {
 	slack     *slackApp          // nil: not configured
 	pagerduty *pagerdutyApp      // nil: not configured
 	llm       *llmApp            // nil: no model is asked
+	tracer    trace.Tracer
+	traced    bool // there is somebody to send spans to
+	capture   bool // what models are asked and answer is in their spans
 	posters   watchers
 	local     *agent.Agent // of this node; nil: it is not measured
 	started   atomic.Bool
@@ -63,6 +67,9 @@ func New(ctx context.Context, c Config, opts Options) (_ *App, err error) {
 		return nil, fmt.Errorf("listening: %w; set listen to an address that is free", err)
 	}
 	a.stops.add("listener", func(context.Context) error { return closed(a.listener.Close()) })
+	if err = a.trace(ctx); err != nil {
+		return nil, err
+	}
 	if err = a.wire(ctx); err != nil {
 		return nil, err
 	}
@@ -124,6 +131,7 @@ func (a *App) wire(ctx context.Context) error {
 	o.Investigator = investigator
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guards, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
+	o.Tracer = a.tracer
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
 	o.ExtendWithin, o.CorrelateWithin = a.config.ExtendWithin.D(), a.config.CorrelateWithin.D()
 	if o.Retention, err = a.config.keeps(); err != nil {
@@ -146,7 +154,7 @@ func (a *App) wire(ctx context.Context) error {
 		return errors.New("a policy has pagerduty.acknowledge and the configuration no pagerduty.routingKeyFile: an acknowledgement ends PagerDuty's escalation, and kmend could page nobody when it fails; set it, or remove acknowledge")
 	}
 	if a.config.LLM != nil {
-		if a.llm, err = newLLM(*a.config.LLM, db, a.registry, a.log); err != nil {
+		if a.llm, err = newLLM(*a.config.LLM, db, a.registry, a.log, a.traceModels); err != nil {
 			return err
 		}
 	}

@@ -78,6 +78,7 @@ func (c Config) problems() []problem {
 	}
 	c.checkLogs(&k)
 	c.checkLLM(&k)
+	c.checkTracing(&k)
 	c.checkLabels(&k)
 	c.checkAgents(&k)
 	c.Traces.check(&k)
@@ -279,6 +280,9 @@ func (c Config) exposed() []string {
 		if r.PagerDuty != nil {
 			files = append(files, r.PagerDuty.RoutingKeyFile)
 		}
+	}
+	if t := c.Tracing; t != nil {
+		files = append(files, t.HeadersFile)
 	}
 	if l := c.LLM; l != nil {
 		files = append(files, l.APIKeyFile)

@@ -35,6 +35,7 @@ type Config struct {
 	Routes         []Route           `json:"routes,omitempty" jsonschema:"maxItems=100" jsonschema_description:"Where people hear of some incidents; the first that matches."`
 	Templates      Templates         `json:"templates,omitempty"`
 	Retention      string            `json:"retention,omitempty" jsonschema:"pattern=^[0-9]+d$" jsonschema_description:"How long incidents are kept after their end, such as 90d: 8d to 36500d. Default for ever."`
+	Tracing        *Tracing          `json:"tracing,omitempty"`
 	LLM            *LLM              `json:"llm,omitempty"`
 	ApprovalExpiry incident.Duration `json:"approvalExpiry,omitempty" jsonschema_description:"How long a plan waits for a person: 1s to 24h."`
 	// How incidents come together.
@@ -254,6 +255,9 @@ func (c *Config) resolve(dir string) {
 	}
 	if c.Slack != nil {
 		paths = append(paths, c.Slack.resolve()...)
+	}
+	if c.Tracing != nil {
+		paths = append(paths, &c.Tracing.HeadersFile)
 	}
 	if c.LLM != nil {
 		paths = append(paths, c.LLM.resolve()...)

@@ -48,7 +48,7 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	r.Get("/readyz", ready(a.checks))
 	r.Handle("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry}))
 	r.Route("/api/v1", func(r chi.Router) {
-		api{a.log, door, summarized{db}, responder}.routes(r)
+		api{a.log, door, summarized{db, a.traced}, responder}.routes(r)
 		stopper{a.log, door, db, guard}.routes(r)
 		doings{a.log, door, db}.routes(r)
 	})
@@ -87,8 +87,8 @@ func (a *App) webhooks(r chi.Router, in webhook.Ingester) error {
 			grafana = named(grafana)
 		}
 	}
-	r.Handle("/webhook/alertmanager", alertmanager)
-	r.Handle("/webhook/grafana", grafana)
+	r.Handle("/webhook/alertmanager", received(a.tracer, "/webhook/alertmanager", alertmanager))
+	r.Handle("/webhook/grafana", received(a.tracer, "/webhook/grafana", grafana))
 	return nil
 }
 

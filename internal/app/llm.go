@@ -10,6 +10,7 @@ import (
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
+	"github.com/kmend/kmend/internal/tracing"
 	"github.com/kmend/kmend/report/llm"
 )
 
@@ -24,10 +25,16 @@ func Summarized(inc incident.Incident) incident.Incident {
 }
 
 // summarized reads incidents with their summaries.
-type summarized struct{ *store.Store }
+type summarized struct {
+	*store.Store
+	traced bool // say which trace an incident is
+}
 
 func (s summarized) Get(ctx context.Context, id string) (incident.Incident, error) {
 	inc, err := s.Store.Get(ctx, id)
+	if s.traced && err == nil {
+		inc.Trace = tracing.TraceID(inc.ID).String()
+	}
 	return Summarized(inc), err
 }
 
@@ -76,7 +83,7 @@ type llmApp struct {
 	desk   *llm.Desk
 }
 
-func newLLM(c LLM, db *store.Store, reg prometheus.Registerer, log *slog.Logger) (*llmApp, error) {
+func newLLM(c LLM, db *store.Store, reg prometheus.Registerer, log *slog.Logger, change func(*llm.Options)) (*llmApp, error) {
 	o := llm.DefaultOptions()
 	var err error
 	if o.Model, err = c.model(c.Model); err != nil {
@@ -93,6 +100,7 @@ func newLLM(c LLM, db *store.Store, reg prometheus.Registerer, log *slog.Logger)
 	}
 	o.Redact, o.Timeout, o.MaxTokens, o.Purse, o.Logger, o.Metrics = c.Redact, c.Timeout.D(), c.MaxTokens, modelPurse{db}, log, llm.NewMetrics(reg)
 	o.Budget = llm.Budget(c.Budget)
+	change(&o)
 	w, err := llm.NewWriter(o)
 	if err != nil {
 		return nil, fmt.Errorf("configuring llm: %w", err)

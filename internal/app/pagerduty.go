@@ -90,7 +90,7 @@ func newPagerDuty(c PagerDuty, routes *Routing, db *store.Store, reg prometheus.
 		return nil, fmt.Errorf("configuring pagerduty: %w", err)
 	}
 	o := pagerduty.DefaultOptions()
-	o.Client, o.Incidents, o.Ledger, o.DedupLabel, o.Logger, o.Metrics = client, summarized{db}, sent{db}, c.DedupLabel, log, pagerduty.NewMetrics(reg)
+	o.Client, o.Incidents, o.Ledger, o.DedupLabel, o.Logger, o.Metrics = client, summarized{Store: db}, sent{db}, c.DedupLabel, log, pagerduty.NewMetrics(reg)
 	o.Routes = pages{routes}
 	if l != nil {
 		o.Hold = l.hold

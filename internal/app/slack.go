@@ -58,7 +58,7 @@ func newSlack(c Slack, routes *Routing, db *store.Store, reg prometheus.Register
 		return nil, err
 	}
 	o := report.DefaultOptions()
-	o.Client, o.Incidents, o.Ledger, o.Logger, o.Metrics = client, summarized{db}, messages{db}, log, report.NewMetrics(reg)
+	o.Client, o.Incidents, o.Ledger, o.Logger, o.Metrics = client, summarized{Store: db}, messages{db}, log, report.NewMetrics(reg)
 	o.Route = func(inc incident.Incident) report.Route { return routes.Of(inc).Slack }
 	o.Buttons = c.SigningSecretFile != "" || c.AppTokenFile != ""
 	s := &slackApp{config: c, log: log, db: db, client: client}

@@ -19,6 +19,7 @@ import (
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
+	"github.com/kmend/kmend/report/llm"
 	standin "github.com/kmend/kmend/test/slack"
 )
 
@@ -151,7 +152,7 @@ func (b *bed) start(expiry time.Duration) {
 	o.Groups, o.Watcher, o.Logger, o.ApprovalExpiry, o.Window = b.app.client, b.app.poster, log, expiry, time.Millisecond
 	asks := func(context.Context) {}
 	if b.model != nil {
-		l, err := newLLM(*b.model, b.db, reg, log)
+		l, err := newLLM(*b.model, b.db, reg, log, func(*llm.Options) {})
 		must(err)
 		o.Watcher = watchers{l.desk, b.app.poster}
 		asks = func(ctx context.Context) { l.run(ctx, watchers{b.app.poster}) }

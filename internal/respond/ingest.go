@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
 )
@@ -53,6 +55,7 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 		switch {
 		case got.New:
 			r.metrics.open.Inc()
+			r.origins.put(got.ID, trace.SpanContextFromContext(ctx))
 			r.launch(got.ID)
 		case got.Superseded:
 			r.running.interrupt(got.ID, store.ErrClosed)

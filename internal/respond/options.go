@@ -5,6 +5,9 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
 )
@@ -25,6 +28,7 @@ type Options struct {
 	TargetOf func(incident.Alert) (t incident.Target, ok bool, why string)
 	Logger   *slog.Logger
 	Metrics  *Metrics // nil: measured and shown to nobody
+	Tracer   trace.Tracer
 
 	Window         time.Duration // of the diagnosis
 	ApprovalExpiry time.Duration // how long a person may take to answer
@@ -59,6 +63,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Logger:              slog.Default(),
+		Tracer:              noop.NewTracerProvider().Tracer(""),
 		Window:              3 * time.Second,
 		ApprovalExpiry:      15 * time.Minute,
 		MaxEvidenceAge:      20 * time.Minute,
@@ -83,7 +88,7 @@ func (o Options) validate() error {
 	}{
 		{"Store", o.Store != nil}, {"Diagnoser", o.Diagnoser != nil}, {"Planner", o.Planner != nil},
 		{"Guard", o.Guard != nil}, {"Executor", o.Executor != nil}, {"TargetOf", o.TargetOf != nil},
-		{"Logger", o.Logger != nil}, {"ExecutorID", o.ExecutorID != ""},
+		{"Logger", o.Logger != nil}, {"Tracer", o.Tracer != nil}, {"ExecutorID", o.ExecutorID != ""},
 	} {
 		if !stage.ok {
 			return fmt.Errorf("%s must be set", stage.name)

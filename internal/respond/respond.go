@@ -11,6 +11,7 @@ import (
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
+	"github.com/kmend/kmend/internal/tracing"
 )
 
 // Respond is the whole flow of one incident. Each stage either ends it or lets
@@ -24,6 +25,9 @@ func (r *Responder) Respond(wf dbos.Context, id string) (incident.Outcome, error
 	if owned, err := r.own(wf, id); !owned || err != nil {
 		return "", err // another replica is at it
 	}
+
+	wf, span := r.traced(wf, id)
+	defer span.End()
 
 	end, err := r.firstEnd(wf, id,
 		stage{"diagnose", r.diagnose}, // no_target, clean, inconclusive
@@ -40,6 +44,7 @@ func (r *Responder) Respond(wf dbos.Context, id string) (incident.Outcome, error
 	if _, err := r.step(wf, id, "close", r.close(end)); err != nil {
 		return "", err
 	}
+	span.SetAttributes(tracing.OutcomeKey.String(string(end.Outcome)))
 	_, err = r.step(wf, id, "report", r.report)
 	return end.Outcome, err
 }
@@ -78,27 +83,32 @@ func (r *Responder) firstEnd(wf dbos.Context, id string, stages ...stage) (End, 
 // storage trouble is waited out, because an accepted incident is not to be lost.
 func (r *Responder) step(wf dbos.Context, id, name string, run func(context.Context, store.Progress) (End, error)) (End, error) {
 	return dbos.RunAsStep(wf, func(ctx context.Context) (End, error) {
-		for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-			e, err := r.attempt(ctx, id, run)
-			switch {
-			case err == nil:
-				return e, nil
-			case errors.Is(err, store.ErrClosed):
-				return End{Closed: true}, nil
-			case errors.Is(err, store.ErrLost):
-				return End{}, r.parked(ctx, err)
-			case ctx.Err() != nil:
-				return End{}, err
-			case store.Refused(err):
-				return end(incident.Failed, "internal error in %s: %v", name, err), nil
-			}
-			r.Logger.Error("incident waits for its storage", "incident", id, "stage", name, "error", err)
-			r.metrics.storageErrors.Inc()
-			if err := sleep(ctx, wait); err != nil {
-				return End{}, err
-			}
-		}
+		return r.tracedStage(ctx, id, name, func(ctx context.Context) (End, error) { return r.untilStored(ctx, id, name, run) })
 	}, dbos.WithStepName(name))
+}
+
+// untilStored runs a stage, again while its storage is in trouble.
+func (r *Responder) untilStored(ctx context.Context, id, name string, run func(context.Context, store.Progress) (End, error)) (End, error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		e, err := r.attempt(ctx, id, run)
+		switch {
+		case err == nil:
+			return e, nil
+		case errors.Is(err, store.ErrClosed):
+			return End{Closed: true}, nil
+		case errors.Is(err, store.ErrLost):
+			return End{}, r.parked(ctx, err)
+		case ctx.Err() != nil:
+			return End{}, err
+		case store.Refused(err):
+			return end(incident.Failed, "internal error in %s: %v", name, err), nil
+		}
+		r.Logger.Error("incident waits for its storage", "incident", id, "stage", name, "error", err)
+		r.metrics.storageErrors.Inc()
+		if err := sleep(ctx, wait); err != nil {
+			return End{}, err
+		}
+	}
 }
 
 // own takes the incident for this replica, for as long as its storage takes.

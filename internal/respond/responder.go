@@ -30,6 +30,7 @@ type Responder struct {
 	room    *room
 	bells   bells
 	running running
+	origins origins
 
 	lease *lease
 

@@ -34,7 +34,7 @@ func NewAnthropic(e Endpoint) (Model, error) {
 	}
 	client := anthropic.NewClient(option.WithoutEnvironmentDefaults(), option.WithoutOpenTelemetry(),
 		option.WithBaseURL(e.URL), option.WithHTTPClient(c.http), option.WithMaxRetries(0))
-	return provider{c, anthropicModel{c, client.Messages}.ask}, nil
+	return provider{c, anthropicModel{c, client.Messages}.ask, "anthropic"}, nil
 }
 
 // ask calls POST /v1/messages.

@@ -42,7 +42,7 @@ func NewOpenAI(o OpenAIOptions) (Model, error) {
 	default:
 		return nil, fmt.Errorf("maxTokensAs is %q; want max_completion_tokens or max_tokens", o.MaxTokensAs)
 	}
-	return provider{c, openAIModel{c, o.MaxTokensAs}.ask}, nil
+	return provider{c, openAIModel{c, o.MaxTokensAs}.ask, "openai"}, nil
 }
 
 type chatMessage struct {

@@ -62,7 +62,13 @@ func newCaller(e Endpoint, hottest float64) (caller, error) {
 // provider is a Model behind an API.
 type provider struct {
 	caller
-	ask func(ctx context.Context, key string, p Prompt) (Completion, error)
+	ask    func(ctx context.Context, key string, p Prompt) (Completion, error)
+	vendor string // of the provider, as the GenAI conventions have it
+}
+
+// Names are for traces.
+func (m provider) Names() (provider, model string, temperature *float64) {
+	return m.vendor, m.Model, m.Temperature
 }
 
 // Complete asks once. Where an answer was refused or cut, the Completion says

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/redact"
 )
@@ -27,12 +30,16 @@ type Options struct {
 	// MinScore is the least of each score of the judge.
 	MinScore float64
 	Logger   *slog.Logger
-	Metrics  *Metrics
+	Tracer   trace.Tracer
+	// CaptureContent puts what is asked and answered into the spans.
+	CaptureContent bool
+	Metrics        *Metrics
 }
 
 // DefaultOptions is everything but the model.
 func DefaultOptions() Options {
-	return Options{Timeout: 20 * time.Second, MaxTokens: 1500, Budget: Budget{Calls: 60, Tokens: 500_000}, MinScore: 0.7, Logger: slog.New(slog.DiscardHandler)}
+	return Options{Timeout: 20 * time.Second, MaxTokens: 1500, Budget: Budget{Calls: 60, Tokens: 500_000}, MinScore: 0.7, Logger: slog.New(slog.DiscardHandler),
+		Tracer: noop.NewTracerProvider().Tracer("")}
 }
 
 func (o Options) validate() error {
@@ -47,8 +54,8 @@ func (o Options) validate() error {
 		return errors.New("option Purse must be set: without it no budget holds")
 	case o.MinScore < 0 || o.MinScore > 1:
 		return fmt.Errorf("option MinScore is %g and must be from 0 to 1", o.MinScore)
-	case o.Logger == nil || o.Metrics == nil:
-		return errors.New("options Logger and Metrics must be set")
+	case o.Logger == nil || o.Metrics == nil || o.Tracer == nil:
+		return errors.New("options Logger, Metrics and Tracer must be set")
 	}
 	return nil
 }
@@ -100,7 +107,9 @@ func (w *Writer) Write(ctx context.Context, inc incident.Incident) (s incident.S
 	if w.Model == nil {
 		return BuiltIn(inc), quiet
 	}
-	s, result, err := w.write(ctx, inc)
+	in, end := w.summarizing(ctx, inc.ID)
+	s, result, err := w.write(in, inc)
+	end(result)
 	w.Metrics.summaries.WithLabelValues(result).Inc()
 	if err != nil && ctx.Err() == nil {
 		level := slog.LevelWarn
@@ -207,6 +216,11 @@ func (w *Writer) ask(ctx context.Context, m Model, p Prompt) (c Completion, resu
 	if err != nil {
 		return c, isBroken, err // who cannot count must not spend
 	}
+	return w.traced(ctx, m, p, func(ctx context.Context) (Completion, string, error) { return w.call(ctx, m, p, set) })
+}
+
+// call calls a model and pays for it.
+func (w *Writer) call(ctx context.Context, m Model, p Prompt, set int64) (c Completion, result string, err error) {
 	began := time.Now()
 	c, err = m.Complete(ctx, p)
 	w.Metrics.seconds.Observe(time.Since(began).Seconds())
