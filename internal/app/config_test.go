@@ -101,8 +101,8 @@ func TestDocumentedExample(t *testing.T) {
 		t.Fatal("docs/configuration.md has no block that starts with `# every field`")
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"webhook.token", "am.password", "read.token", "ada.token", "agents.token", "prometheus.token", "agents-ca.pem", "kubeconfig", "runbooks", "policies", "slack-bot.token", "slack-signing.secret", "slack-app.token", "grafana.secret", "pagerduty.token", "pagerduty.key", "shop-pagerduty.key", "head.tmpl", "note.tmpl", "page.tmpl", "shop.tmpl", "jaeger.token", "tempo.token", "loki.token", "elasticsearch.key"} {
-		text := strings.NewReplacer("slack-bot", "xoxb-1", "slack-app", "xapp-1").Replace(name)
+	for _, name := range []string{"webhook.token", "am.password", "read.token", "ada.token", "agents.token", "prometheus.token", "agents-ca.pem", "kubeconfig", "runbooks", "policies", "slack-bot.token", "slack-signing.secret", "slack-app.token", "grafana.secret", "pagerduty.token", "pagerduty.key", "shop-pagerduty.key", "head.tmpl", "note.tmpl", "page.tmpl", "shop.tmpl", "jaeger.token", "tempo.token", "loki.token", "elasticsearch.key", "model.key", "otlp.headers"} {
+		text := strings.NewReplacer("otlp.headers", "X-Token: 1", "slack-bot", "xoxb-1", "slack-app", "xapp-1").Replace(name)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

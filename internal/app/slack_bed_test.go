@@ -98,7 +98,7 @@ type bed struct {
 	app   *slackApp
 	// routes are those of the next start.
 	routes []Route
-	model *LLM // writes summaries; nil: none is asked
+	model  *LLM // writes summaries; nil: none is asked
 }
 
 const tester = "ada" // an approver, who is U7 in Slack

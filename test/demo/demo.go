@@ -72,6 +72,14 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 		fmt.Fprintln(d.out, text)
 	}
+	for _, format := range []string{"slack", "pagerduty"} {
+		d.title("What is sent to " + format + " of incident " + second.ID)
+		text, err := d.kmend.Run(ctx, "report", "preview", second.ID, "--format", format)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(d.out, text)
+	}
 	file, err := d.save(first, second)
 	if err != nil {
 		return err

@@ -72,6 +72,11 @@ func TestDemo(t *testing.T) {
 	if len(list.Items) != 2 || list.Items[0].Outcome != incident.DryRun || list.Items[1].Outcome != incident.Fixed {
 		t.Errorf("incidents.json has %d incidents; want a dry run and a fixed one", len(list.Items))
 	}
+	for _, want := range []string{"*Summary* by kmend", "kmend " + list.Items[1].ID + ": fixed\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("what is sent to Slack and PagerDuty is not printed: no %q", want)
+		}
+	}
 	nothingIsLeft(t, string(out))
 }
 
