@@ -74,8 +74,7 @@ func (r *Reader) batch(ctx context.Context, q Query) (Batch, error) {
 	q.Trouble = true
 	more, err := r.lines(ctx, q)
 	if err != nil {
-		b.Note = err.Error()
-		return b, nil
+		b.Note = err.Error() // what came counts
 	}
 	there := make(map[string]bool, len(b.Lines))
 	for _, l := range b.Lines {
