@@ -16,6 +16,7 @@ import (
 
 	"github.com/kmend/kmend/diagnose/agent"
 	"github.com/kmend/kmend/diagnose/agent/recorder"
+	"github.com/kmend/kmend/diagnose/workloads"
 	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/respond"
 )
@@ -43,7 +44,8 @@ type App struct {
 	traced    bool // there is somebody to send spans to
 	capture   bool // what models are asked and answer is in their spans
 	posters   watchers
-	local     *agent.Agent // of this node; nil: it is not measured
+	workloads *workloads.Workloads // nil: no cluster is configured
+	local     *agent.Agent         // of this node; nil: it is not measured
 	started   atomic.Bool
 	listener  net.Listener
 	server    *http.Server
@@ -204,6 +206,9 @@ func (a *App) Run(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		go func() { defer close(answered); a.answer(ctx) }()
 		a.stops.add("agent socket", func(context.Context) error { cancel(); <-answered; return nil })
+	}
+	if a.workloads != nil {
+		a.background(ctx, "view of the cluster", a.workloads.Run)
 	}
 	if a.slack != nil {
 		a.background(ctx, "Slack", a.slack.run)

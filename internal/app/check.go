@@ -97,6 +97,8 @@ func (c Config) problems() []problem {
 		k.at("kubernetes.kubeconfig", "kubernetes.kubeconfig is set and kubernetes.enabled is not; set enabled: true, or remove it")
 	}
 	c.checkGuard(&k)
+	c.checkSuspects(&k)
+	c.checkSLOs(&k)
 	if c.Kubernetes.Kubeconfig != "" {
 		k.exists("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
 	}

@@ -2,12 +2,15 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
 	"time"
 
 	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/kmend/kmend/diagnose/workloads"
 )
 
 // apiTimeout bounds one request to the Kubernetes API.
@@ -24,7 +27,8 @@ func (c Config) cluster(version string) (client.Interface, dynamic.Interface, er
 	if err != nil {
 		return nil, nil, err
 	}
-	conf.Timeout, conf.UserAgent, conf.QPS, conf.Burst = apiTimeout, "kmend/"+version, 50, 100
+	conf.Timeout = apiTimeout
+	conf.UserAgent, conf.QPS, conf.Burst = "kmend/"+version, 50, 100
 	k, err := client.NewForConfig(conf)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the client of the Kubernetes API: %w", err)
@@ -34,6 +38,25 @@ func (c Config) cluster(version string) (client.Interface, dynamic.Interface, er
 		return nil, nil, fmt.Errorf("making the dynamic client of the Kubernetes API: %w", err)
 	}
 	return k, d, nil
+}
+
+// watched is what is known of the cluster's pods; nil where there is no cluster. Its
+// client's requests have no time limit: a watch lasts.
+func (c Config) watched(version string, log *slog.Logger) (*workloads.Workloads, error) {
+	if !c.Kubernetes.Enabled {
+		return nil, nil
+	}
+	conf, err := c.Kubernetes.rest()
+	if err != nil {
+		return nil, err
+	}
+	conf.UserAgent = "kmend/" + version
+	o := workloads.DefaultOptions()
+	if o.Client, err = client.NewForConfig(conf); err != nil {
+		return nil, fmt.Errorf("making the client that watches the cluster: %w", err)
+	}
+	o.Cluster, o.Logger = c.Cluster, log
+	return workloads.New(o)
 }
 
 func (k Kubernetes) rest() (*rest.Config, error) {

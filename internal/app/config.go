@@ -48,6 +48,7 @@ type Config struct {
 	Prometheus Prometheus `json:"prometheus,omitempty"`
 	Traces     Traces     `json:"traces,omitempty"`
 	Logs       Logs       `json:"logs,omitempty"`
+	SLOs       []SLO      `json:"slos,omitempty" jsonschema:"maxItems=1000" jsonschema_description:"Objectives that alerts name and whose error budgets are part of a report."`
 
 	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
@@ -91,6 +92,8 @@ type Approver struct {
 type Diagnose struct {
 	Window incident.Duration `json:"window,omitempty" jsonschema_description:"How long a target is measured: 500ms to 60s."`
 	Labels Labels            `json:"labels,omitempty"`
+	// Of what stands for several.
+	MaxPods int `json:"maxPods,omitempty" jsonschema:"minimum=1,maximum=50" jsonschema_description:"How many pods are measured for an alert that names a workload, a service or an SLO. Default 5."`
 }
 
 // Labels says which labels name a target; of each list the first that an alert has.
@@ -157,10 +160,12 @@ type PauseKey struct {
 	Key       string `json:"key,omitempty" jsonschema:"minLength=1,maxLength=253" jsonschema_description:"Default pause."`
 }
 
-// Prometheus is where error budgets are read.
+// Prometheus is where error budgets and what metrics say about an alert are read.
 type Prometheus struct {
 	URL       string `json:"url,omitempty" jsonschema_description:"http://HOST:PORT or https://HOST:PORT, with the path prefix if there is one."`
 	TokenFile string `json:"tokenFile,omitempty" jsonschema_description:"File of the bearer token that it asks for."`
+	// Which pods to ask first.
+	Suspects []Suspect `json:"suspects,omitempty" jsonschema:"maxItems=100" jsonschema_description:"Queries that tell pods apart; the first that is for an alert counts."`
 }
 
 // What agents that are pods have in common.
@@ -183,7 +188,7 @@ func DefaultConfig() Config {
 		ExtendWithin:   incident.Duration(15 * time.Minute), CorrelateWithin: incident.Duration(5 * time.Minute),
 		Diagnose: Diagnose{
 			Window: incident.Duration(3 * time.Second),
-			Labels: defaultLabels(m),
+			Labels: defaultLabels(m), MaxPods: 5,
 		},
 		Traces: defaultTraces(),
 		Logs:   defaultLogs(),
@@ -280,6 +285,11 @@ func (c *Config) resolve(dir string) {
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
+		}
+	}
+	for i := range c.SLOs {
+		if c.SLOs[i].Window == 0 {
+			c.SLOs[i].Window = incident.Duration(sloWindow)
 		}
 	}
 	if p := c.Kubernetes.Pause; p != nil && p.Key == "" {

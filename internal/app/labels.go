@@ -48,6 +48,9 @@ func (c Config) mapping() diagnose.Mapping {
 	for _, k := range l.kinds() {
 		m.Workloads = append(m.Workloads, diagnose.WorkloadLabels{Kind: k.kind, Labels: *k.labels})
 	}
+	for _, s := range c.SLOs {
+		m.SLOs[s.Name] = s.target()
+	}
 	return m
 }
 
