@@ -187,6 +187,16 @@ func TestARealPrometheus(t *testing.T) {
 		}
 	})
 
+	t.Run("what is no pod", func(t *testing.T) {
+		inc := slow("cart-3", "CartSlow", cartSlow)
+		inc.Diagnosis, inc.Target = nil, incident.Target{Cgroup: "/a"}
+		got, err := metrics(t, s.URL, func(o *Options) { o.Workloads = nil }).Observe(t.Context(), inc)
+		must(t, err)
+		if said := told(got, "outlier"); len(said) != 1 || said[0] != `supports {namespace="shop", pod="cart-3"} is an outlier among its 4 siblings: 0.9 against a median of 0.054` {
+			t.Errorf("%q", said)
+		}
+	})
+
 	t.Run("a pod that is as the others", func(t *testing.T) {
 		got, err := metrics(t, s.URL, func(o *Options) { o.Suspects = []Suspect{seconds} }).Observe(t.Context(), slow("cart-1", "ShopSlow", "max(request_seconds) > 0.5"))
 		must(t, err)

@@ -40,7 +40,7 @@ func (m *Metrics) Observe(ctx context.Context, inc incident.Incident) (investiga
 	for _, a := range inc.Alerts {
 		if key := a.Name() + "\n" + a.GeneratorURL; a.Status != incident.Resolved && !seen[key] && len(seen) < maxAlerts {
 			seen[key] = true
-			errs = append(errs, m.alert(ctx, &n, a))
+			errs = append(errs, m.alert(ctx, &n, inc, a))
 		}
 	}
 	errs = append(errs, m.siblings(ctx, &n, inc))
@@ -53,7 +53,7 @@ func (m *Metrics) Observe(ctx context.Context, inc incident.Incident) (investiga
 }
 
 // alert says what the alert's expression gives, and what it gave before.
-func (m *Metrics) alert(ctx context.Context, n *notes, a incident.Alert) error {
+func (m *Metrics) alert(ctx context.Context, n *notes, inc incident.Incident, a incident.Alert) error {
 	r, err := m.ruleOf(ctx, a)
 	if err != nil {
 		n.say("alert", "", nil, "the expression of alert %.80q is not known: %v", a.Name(), err)
@@ -82,7 +82,26 @@ func (m *Metrics) alert(ctx context.Context, n *notes, a incident.Alert) error {
 	value := float64(v[i].Value)
 	id := n.measured(short(r.value), "now", value, "")
 	n.say("alert", "", []string{id}, "alert %.80q: %s is %s now%s", a.Name(), short(r.value), number(value), over)
+	if inc.Aim().Pod == "" {
+		series(n, r.value, v, i)
+	}
 	return m.baseline(ctx, n, a, r, value, id)
+}
+
+// series compares what is no pod, and has no siblings in a cluster, with the other
+// series of the alert's expression.
+func series(n *notes, query string, v model.Vector, at int) {
+	var scores []score
+	for _, s := range v {
+		if usable(float64(s.Value)) {
+			scores = append(scores, score{short(s.Metric.String()), float64(s.Value)})
+		}
+	}
+	mine := score{short(v[at].Metric.String()), float64(v[at].Value)}
+	sortScores(scores)
+	if len(scores) >= leastSiblings {
+		compare(n, scores, slices.Index(scores, mine), query)
+	}
 }
 
 // baseline compares with the time before the expression can have seen the fault.
@@ -166,19 +185,19 @@ func (m *Metrics) siblings(ctx context.Context, n *notes, inc incident.Incident)
 	if at < 0 || len(scores) < leastSiblings {
 		return nil
 	}
-	m.compare(n, scores, at, query)
+	compare(n, scores, at, query)
 	return nil
 }
 
 // compare says how far scores[at] is from the others.
-func (m *Metrics) compare(n *notes, scores []score, at int, query string) {
+func compare(n *notes, scores []score, at int, query string) {
 	all := make([]float64, len(scores))
 	for i, s := range scores {
 		all[i] = s.value
 	}
 	mid := median(all)
 	mine := scores[at]
-	ids := []string{n.measured(short(query), mine.pod, mine.value, ""), n.measured(short(query), fmt.Sprintf("median of %d pods", len(scores)), mid, "")}
+	ids := []string{n.measured(short(query), mine.pod, mine.value, ""), n.measured(short(query), fmt.Sprintf("median of %d", len(scores)), mid, "")}
 	if isOutlier(mine.value, all) {
 		n.say("outlier", incident.Supports, ids, "%s is an outlier among its %d siblings: %s against a median of %s", mine.pod, len(scores)-1, number(mine.value), number(mid))
 		return

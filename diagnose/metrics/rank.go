@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -96,16 +97,13 @@ func ofPods(v model.Vector, label model.LabelName, pods []incident.Target) (scor
 			scores = append(scores, score{p.Pod, sum})
 		}
 	}
-	slices.SortStableFunc(scores, func(a, b score) int {
-		switch {
-		case a.value > b.value:
-			return -1
-		case a.value < b.value:
-			return 1
-		}
-		return 0
-	})
+	sortScores(scores)
 	return scores
+}
+
+// sortScores puts the highest first.
+func sortScores(scores []score) {
+	slices.SortStableFunc(scores, func(a, b score) int { return cmp.Compare(b.value, a.value) })
 }
 
 func number(f float64) string { return fmt.Sprintf("%.4g", f) }
