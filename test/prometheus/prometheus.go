@@ -26,6 +26,7 @@ type Server struct {
 // Options of a Server.
 type Options struct {
 	Dir          string // where its configuration and data go; it must exist
+	Addr         string // HOST:PORT to listen on; empty: a free one
 	Target       string // HOST:PORT to scrape
 	Rules        string // a rules file's text; empty: none
 	Alertmanager string // HOST:PORT that is told of alerts; empty: none
@@ -55,9 +56,11 @@ func StartWith(ctx context.Context, o Options) (*Server, error) {
 	if err := o.remember(ctx, filepath.Join(unpacked, "usr/bin/promtool")); err != nil {
 		return nil, fmt.Errorf("making Prometheus' past: %w", err)
 	}
-	addr, err := process.FreeAddr()
-	if err != nil {
-		return nil, err
+	addr := o.Addr
+	if addr == "" {
+		if addr, err = process.FreeAddr(); err != nil {
+			return nil, err
+		}
 	}
 	p, err := process.Start(process.Spec{Name: "prometheus", Path: filepath.Join(unpacked, program), Dir: dir, Args: []string{
 		"--config.file=" + config, "--storage.tsdb.path=" + filepath.Join(dir, "data"), "--web.listen-address=" + addr}})
