@@ -27,7 +27,7 @@ type exporter struct {
 	all, slow int
 }
 
-const slowly = 50 * time.Millisecond
+const slowly = 20 * time.Millisecond
 
 func (e *exporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	e.mu.Lock()
@@ -50,7 +50,7 @@ func (e *exporter) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 func hour(path string) string {
 	var b strings.Builder
 	b.WriteString("# TYPE request_p99_seconds gauge\n")
-	for at := time.Now().Add(-70 * time.Minute); at.Before(time.Now().Add(-10 * time.Second)); at = at.Add(15 * time.Second) {
+	for at := time.Now().Add(-70 * time.Minute); at.Before(time.Now().Add(-10 * time.Second)); at = at.Add(5 * time.Second) {
 		fmt.Fprintf(&b, "request_p99_seconds{cgroup=%q} 0.004 %d\n", path, at.Unix())
 	}
 	return b.String() + "# EOF\n"
@@ -98,7 +98,7 @@ slos:
 		ids[e.ID] = true
 	}
 	for kind, want := range map[string]string{
-		"alert":     `alert "RequestsSlow": request_p99_seconds is 0.`,
+		"alert":     `alert "RequestsSlow": max_over_time(request_p99_seconds[10s]) is 0.`,
 		"baseline":  `in the 1h before it was 0.004 (the median of `,
 		"outlier":   ` is an outlier among its 2 siblings: 0.`,
 		"burn_rate": `SLO shop-fast (90%) burns its error budget: `,
@@ -131,20 +131,22 @@ slos:
 func fire(t *testing.T, addr string, pages *httptest.Server, am *alertmanager.Server, path string) {
 	t.Helper()
 	p, err := prometheus.StartWith(t.Context(), prometheus.Options{
-		Dir: t.TempDir(), Addr: addr, Target: pages.Listener.Addr().String(), Alertmanager: strings.TrimPrefix(am.URL, "http://"), History: hour(path),
+		Dir: t.TempDir(), Addr: addr, Every: time.Second, Target: pages.Listener.Addr().String(), Alertmanager: strings.TrimPrefix(am.URL, "http://"), History: hour(path),
 		Rules: `
 groups:
   - name: shop
     rules:
       - alert: RequestsSlow
-        expr: request_p99_seconds > 0.05
-        for: 1s
+        expr: max_over_time(request_p99_seconds[10s]) > 0.02
         labels: {severity: page, slo: shop-fast}
 `})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Prometheus says:\n%s", p.Tail())
+		}
 		if err := p.Stop(10 * time.Second); err != nil {
 			t.Error(err)
 		}

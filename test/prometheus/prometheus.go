@@ -6,6 +6,7 @@
 package prometheus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -25,11 +26,12 @@ type Server struct {
 
 // Options of a Server.
 type Options struct {
-	Dir          string // where its configuration and data go; it must exist
-	Addr         string // HOST:PORT to listen on; empty: a free one
-	Target       string // HOST:PORT to scrape
-	Rules        string // a rules file's text; empty: none
-	Alertmanager string // HOST:PORT that is told of alerts; empty: none
+	Dir          string        // where its configuration and data go; it must exist
+	Addr         string        // HOST:PORT to listen on; empty: a free one
+	Target       string        // HOST:PORT to scrape
+	Every        time.Duration // that it is scraped, and how long that may take; default 250 ms
+	Rules        string        // a rules file's text; empty: none
+	Alertmanager string        // HOST:PORT that is told of alerts; empty: none
 	// History is what there is to know of the time before, as OpenMetrics with
 	// timestamps; empty: nothing.
 	History string
@@ -95,7 +97,7 @@ func (s *Server) ready(ctx context.Context) error {
 
 // write writes the configuration and the rules.
 func (o Options) write(config string) error {
-	text := fmt.Sprintf("global: {scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 250ms}\nscrape_configs: [{job_name: test, honor_labels: true, static_configs: [{targets: [%q]}]}]\n", o.Target)
+	text := fmt.Sprintf("global: {scrape_interval: %s, scrape_timeout: %[1]s, evaluation_interval: 250ms}\nscrape_configs: [{job_name: test, honor_labels: true, static_configs: [{targets: [%q]}]}]\n", cmp.Or(o.Every, 250*time.Millisecond), o.Target)
 	if o.Alertmanager != "" {
 		text += fmt.Sprintf("alerting: {alertmanagers: [{static_configs: [{targets: [%q]}]}]}\n", o.Alertmanager)
 	}
