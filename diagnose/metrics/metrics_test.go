@@ -293,15 +293,15 @@ func TestComparisons(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	slo := SLO{Name: "s", Objective: 0.9, Window: time.Hour, Errors: "a[$window]", Requests: "b"}
 	for want, change := range map[string]func(*Options){
-		"API":                 func(o *Options) { o.API = nil },
-		"Baseline":            func(o *Options) { o.Baseline = 0 },
-		"MaxSeries":           func(o *Options) { o.MaxSeries = 0 },
-		"Now":                 func(o *Options) { o.Now = nil },
-		"$cluster is no":      func(o *Options) { o.Suspects = []Suspect{{Query: "x{a=\"$cluster\"}"}} },
-		"inside braces": func(o *Options) { o.Suspects = []Suspect{{Query: "x{"}} },
-		"objective":           func(o *Options) { s := slo; s.Objective = 99.9; o.SLOs = []SLO{s} },
-		"window of SLO":       func(o *Options) { s := slo; s.Window = 0; o.SLOs = []SLO{s} },
-		"$pods is no":         func(o *Options) { s := slo; s.Errors = "$pods"; o.SLOs = []SLO{s} },
+		"API":            func(o *Options) { o.API = nil },
+		"Baseline":       func(o *Options) { o.Baseline = 0 },
+		"MaxSeries":      func(o *Options) { o.MaxSeries = 0 },
+		"Now":            func(o *Options) { o.Now = nil },
+		"$cluster is no": func(o *Options) { o.Suspects = []Suspect{{Query: "x{a=\"$cluster\"}"}} },
+		"inside braces":  func(o *Options) { o.Suspects = []Suspect{{Query: "x{"}} },
+		"objective":      func(o *Options) { s := slo; s.Objective = 99.9; o.SLOs = []SLO{s} },
+		"window of SLO":  func(o *Options) { s := slo; s.Window = 0; o.SLOs = []SLO{s} },
+		"$pods is no":    func(o *Options) { s := slo; s.Errors = "$pods"; o.SLOs = []SLO{s} },
 	} {
 		o := DefaultOptions()
 		api, err := client.New("http://127.0.0.1:1", nil)

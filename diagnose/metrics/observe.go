@@ -57,7 +57,7 @@ func (m *Metrics) alert(ctx context.Context, n *notes, inc incident.Incident, a 
 	r, err := m.ruleOf(ctx, a)
 	if err != nil {
 		n.say("alert", "", nil, "the expression of alert %.80q is not known: %v", a.Name(), err)
-		return nil //nolint:nilerr // it is said
+		return nil // it is said
 	}
 	over := ""
 	if r.limit != "" {
@@ -171,7 +171,7 @@ func (m *Metrics) siblings(ctx context.Context, n *notes, inc incident.Incident)
 	pods, err := m.Workloads.Siblings(ctx, of.Target)
 	if err != nil {
 		n.say("outlier", "", nil, "the siblings of %s are not known: %v", aim, err)
-		return nil //nolint:nilerr // it is said
+		return nil // it is said
 	}
 	if len(pods) < leastSiblings {
 		return nil
@@ -179,7 +179,7 @@ func (m *Metrics) siblings(ctx context.Context, n *notes, inc incident.Incident)
 	scores, query, err := m.scores(ctx, of, pods)
 	if err != nil {
 		n.say("outlier", "", nil, "%s is not compared with its siblings: %v", aim, err)
-		return nil //nolint:nilerr // it is said
+		return nil // it is said
 	}
 	at := slices.IndexFunc(scores, func(s score) bool { return s.pod == aim.Pod })
 	if at < 0 || len(scores) < leastSiblings {
