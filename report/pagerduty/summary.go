@@ -6,8 +6,8 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
-// maxSummary bounds the summary in a note, in bytes.
-const maxSummary = 1000
+// maxSentences bounds the sentences of a summary in a note, in bytes.
+const maxSentences = 1000
 
 // summary is the incident in a few sentences, after what kmend itself has to say.
 func summary(inc incident.Incident) (lines []string) {
@@ -26,7 +26,7 @@ func summary(inc incident.Incident) (lines []string) {
 		}
 		for _, x := range *part.Sentences {
 			line := x.Text + " [" + strings.Join(x.Evidence, ", ") + "]"
-			if size += len(line); size > maxSummary {
+			if size += len(line); size > maxSentences {
 				return lines
 			}
 			if len(lines) == 0 {
