@@ -97,14 +97,14 @@ func baselineToWire(b *incident.Baseline) *agentpb.Baseline {
 func targetToWire(t incident.Target) *agentpb.Target {
 	return &agentpb.Target{
 		Cluster: t.Cluster, Node: t.Node, Namespace: t.Namespace, Pod: t.Pod, PodUid: t.PodUID, Container: t.Container,
-		ContainerId: t.ContainerID, Unit: t.Unit, Cgroup: t.Cgroup, Pid: int64(t.PID),
+		ContainerId: t.ContainerID, Unit: t.Unit, Cgroup: t.Cgroup, Pid: int64(t.PID), Workload: t.Workload, Service: t.Service,
 	}
 }
 
 func targetFromWire(t *agentpb.Target) incident.Target {
 	return incident.Target{
 		Cluster: t.GetCluster(), Node: t.GetNode(), Namespace: t.GetNamespace(), Pod: t.GetPod(), PodUID: t.GetPodUid(), Container: t.GetContainer(),
-		ContainerID: t.GetContainerId(), Unit: t.GetUnit(), Cgroup: t.GetCgroup(), PID: int(t.GetPid()),
+		ContainerID: t.GetContainerId(), Unit: t.GetUnit(), Cgroup: t.GetCgroup(), PID: int(t.GetPid()), Workload: t.GetWorkload(), Service: t.GetService(),
 	}
 }
 

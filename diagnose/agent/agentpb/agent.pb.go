@@ -472,6 +472,8 @@ type Target struct {
 	Unit          string                 `protobuf:"bytes,8,opt,name=unit,proto3" json:"unit,omitempty"`
 	Cgroup        string                 `protobuf:"bytes,9,opt,name=cgroup,proto3" json:"cgroup,omitempty"`
 	Pid           int64                  `protobuf:"varint,10,opt,name=pid,proto3" json:"pid,omitempty"`
+	Workload      string                 `protobuf:"bytes,11,opt,name=workload,proto3" json:"workload,omitempty"`
+	Service       string                 `protobuf:"bytes,12,opt,name=service,proto3" json:"service,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -574,6 +576,20 @@ func (x *Target) GetPid() int64 {
 		return x.Pid
 	}
 	return 0
+}
+
+func (x *Target) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *Target) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
 }
 
 type Node struct {
@@ -1474,7 +1490,7 @@ const file_agent_proto_rawDesc = "" +
 	"\bProgress\x12\x14\n" +
 	"\x05stage\x18\x01 \x01(\tR\x05stage\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x121\n" +
-	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xfe\x01\n" +
+	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\"\xb4\x02\n" +
 	"\x06Target\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
@@ -1486,7 +1502,9 @@ const file_agent_proto_rawDesc = "" +
 	"\x04unit\x18\b \x01(\tR\x04unit\x12\x16\n" +
 	"\x06cgroup\x18\t \x01(\tR\x06cgroup\x12\x10\n" +
 	"\x03pid\x18\n" +
-	" \x01(\x03R\x03pid\"k\n" +
+	" \x01(\x03R\x03pid\x12\x1a\n" +
+	"\bworkload\x18\v \x01(\tR\bworkload\x12\x18\n" +
+	"\aservice\x18\f \x01(\tR\aservice\"k\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06kernel\x18\x02 \x01(\tR\x06kernel\x12\x12\n" +
