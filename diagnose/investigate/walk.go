@@ -71,7 +71,7 @@ func (w *walk) begin(ctx context.Context, inc incident.Incident) (v *incident.In
 		}
 	}
 	all.Wait()
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(err, errors.Join(errs...)); err != nil {
 		return nil, err
 	}
 	w.legs = []leg{{v.Hops[0], &named}}

@@ -119,7 +119,7 @@ func TestNamesInTurn(t *testing.T) {
 
 func TestAnswersThatAreNone(t *testing.T) {
 	for want, h := range map[string]http.HandlerFunc{
-		"500 Internal Server Error":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "storage", 500) },
+		"500 Internal Server Error":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "storage", http.StatusInternalServerError) },
 		"reading what Jaeger answers": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
 		"larger than 16 MiB": func(w http.ResponseWriter, _ *http.Request) { // without an end
 			for part := make([]byte, 1<<20); ; {
@@ -128,9 +128,13 @@ func TestAnswersThatAreNone(t *testing.T) {
 				}
 			}
 		},
-		"it redirects":                      func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", 302) },
-		"no answer within 100ms":            func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-		`500 Internal Server Error: "xxxxx`: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("x", 9000), 500) },
+		"it redirects": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		},
+		"no answer within 100ms": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		`500 Internal Server Error: "xxxxx`: func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, strings.Repeat("x", 9000), http.StatusInternalServerError)
+		},
 	} {
 		s := source(t, Jaeger, h, func(o *Options) { o.Timeout = 100 * time.Millisecond })
 		if want != "no answer within 100ms" {

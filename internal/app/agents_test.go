@@ -69,7 +69,7 @@ func TestStaticNodesAsLabels(t *testing.T) {
 	conf := DefaultConfig()
 	conf.Agents.Local = false
 	conf.Agents.Static = []StaticAgent{{Node: "Node-A.Example", URL: "http://127.0.0.1:1"}}
-	a := &App{config: conf, log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
+	a := &App{config: conf, log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry(), tracer: noop.NewTracerProvider().Tracer("")}
 	d, err := a.diagnoser("here", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -114,14 +114,17 @@ func TestReceiverHangs(t *testing.T) {
 // Whatever a receiver answers is one line in the log, without the token and bounded.
 func TestReceiverRefuses(t *testing.T) {
 	for name, broken := range map[string]func(w http.ResponseWriter) bool{
-		"401": func(w http.ResponseWriter) bool { http.Error(w, "no: Bearer "+token, 401); return true },
+		"401": func(w http.ResponseWriter) bool {
+			http.Error(w, "no: Bearer "+token, http.StatusUnauthorized)
+			return true
+		},
 		"a page": func(w http.ResponseWriter) bool {
-			http.Error(w, strings.Repeat("Bearer "+token+" ", 10_000), 400)
+			http.Error(w, strings.Repeat("Bearer "+token+" ", 10_000), http.StatusBadRequest)
 			return true
 		},
 		"redirect": func(w http.ResponseWriter) bool {
 			w.Header().Set("Location", "http://127.0.0.1:1/x")
-			w.WriteHeader(307)
+			w.WriteHeader(http.StatusTemporaryRedirect)
 			return true
 		},
 	} {

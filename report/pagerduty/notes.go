@@ -34,7 +34,7 @@ func Notes(inc incident.Incident, words string) (notes []string) {
 		about = strings.Split(words, "\n")
 	}
 	if !inc.Phase.Closed() { // else the last note has the summary, which is of the end
-		about = append(about, summary(inc)...)
+		about = append(about, unlinked(summary(inc))...)
 	}
 
 	if inc.Phase == incident.AwaitingApproval || inc.Phase == incident.Executing || inc.Phase == incident.Verifying || inc.Phase.Closed() && len(inc.Decisions) > 0 {
@@ -45,7 +45,7 @@ func Notes(inc incident.Incident, words string) (notes []string) {
 		if len(notes) == 0 {
 			lines = append(unlinked(found(inc)), lines...)
 		}
-		notes = append(notes, note(inc, string(inc.Outcome), append(lines, summary(inc)...)))
+		notes = append(notes, note(inc, string(inc.Outcome), append(lines, unlinked(summary(inc))...)))
 	}
 	return notes
 }
