@@ -76,6 +76,9 @@ func found(inc incident.Incident) []string {
 	if p := d.Investigation.Path(); p != "" {
 		lines = append(lines, "Path "+p)
 	}
+	if v := d.Investigation; v != nil && v.Extent != nil {
+		lines = append(lines, "Of "+v.Extent.Of+": "+v.Extent.Message)
+	}
 	if len(d.Findings) > 0 {
 		f := d.Findings[0]
 		lines = append(lines, f.Message)

@@ -298,9 +298,10 @@ func TestDedupKey(t *testing.T) {
 func TestNotesHaveThePath(t *testing.T) {
 	inc := waiting()
 	inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: []incident.Hop{
-		{Service: "front", Via: incident.ViaAlert}, {Target: inc.Target, Service: "*stock*`\n<!channel>", Via: incident.ViaTrace, Cause: incident.CPUThrottled}}}
+		{Service: "front", Via: incident.ViaAlert}, {Target: inc.Target, Service: "*stock*`\n<!channel>", Via: incident.ViaTrace, Cause: incident.CPUThrottled}},
+		Extent: &incident.Extent{Of: "deployment shop/cart", Message: "7 of 40 pods, all on node-3"}}
 	notes := Notes(inc, "")
-	if len(notes) != 1 || !strings.Contains(notes[0], "\nPath front -> *stock*`") || !strings.Contains(notes[0], " (cpu.throttled)\n") {
+	if len(notes) != 1 || !strings.Contains(notes[0], "\nPath front -> *stock*`") || !strings.Contains(notes[0], " (cpu.throttled)\nOf deployment shop/cart: 7 of 40 pods, all on node-3\n") {
 		t.Errorf("%q", notes)
 	}
 }

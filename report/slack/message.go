@@ -113,6 +113,9 @@ func facts(inc incident.Incident) []string {
 		if p := d.Investigation.Path(); p != "" {
 			lines = append(lines, "*Path* "+code(p))
 		}
+		if v := d.Investigation; v != nil && v.Extent != nil {
+			lines = append(lines, "*Extent* "+code(v.Extent.Of)+" "+code(v.Extent.Message))
+		}
 	}
 	return lines
 }

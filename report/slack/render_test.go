@@ -85,6 +85,10 @@ func TestRenderPath(t *testing.T) {
 	if _, says := render(t, inc); !strings.Contains(says, "*Path* `front -> *stock*' <!channel> (cpu.throttled)`") {
 		t.Errorf("no path:\n%s", says)
 	}
+	inc.Diagnosis.Investigation.Extent = &incident.Extent{Of: "deployment shop/`cart`", Message: "7 of 40 pods, all on <node-3>"}
+	if _, says := render(t, inc); !strings.Contains(says, "*Extent* `deployment shop/'cart'` `7 of 40 pods, all on <node-3>`") {
+		t.Errorf("no extent:\n%s", says)
+	}
 }
 
 // The last message says exactly what came of it, and has no buttons.
