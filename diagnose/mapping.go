@@ -207,6 +207,11 @@ func (m Mapping) nothing(alert incident.Alert) string {
 	if slo, ok := first(alert, m.SLO); ok {
 		return fmt.Sprintf("label %s is %s, and slos in kmend.yaml has none of that name; looked for targets in the other labels, too", slo.label, quote(slo.value))
 	}
+	if l, ok := first(alert, slices.Concat(m.workloadLabels(), m.Service)); ok {
+		if _, ok := first(alert, m.Namespace); !ok {
+			return fmt.Sprintf("label %s is %s, and no label names its namespace (looked for %s)", l.label, quote(l.value), strings.Join(m.Namespace, ", "))
+		}
+	}
 	all := slices.Concat(m.Pod, m.workloadLabels(), m.Unit, m.Cgroup, m.PID, m.SLO, m.Service, m.Node)
 	return "no label names what is slow; looked for " + strings.Join(all, ", ")
 }

@@ -1,7 +1,6 @@
 package diagnose
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -15,9 +14,9 @@ func (m Mapping) workload(alert incident.Alert, t incident.Target) (incident.Tar
 		if !ok || m.ofExporter(alert, l.value) {
 			continue
 		}
-		t, why := m.behind(alert, t, l)
-		if why != "" {
-			return incident.Target{}, false, why
+		t, ok, why := m.behind(alert, t, l)
+		if !ok {
+			return t, false, why
 		}
 		t.Workload = kind.Kind + "/" + l.value
 		return t, true, ""
@@ -38,9 +37,9 @@ func (m Mapping) service(alert incident.Alert, t incident.Target) (incident.Targ
 	if !ok || l.label == "service" && (t.Node != "" || m.ofExporter(alert, l.value)) {
 		return t, false, ""
 	}
-	t, why := m.behind(alert, t, l)
-	if why != "" {
-		return incident.Target{}, false, why
+	t, ok, why := m.behind(alert, t, l)
+	if !ok {
+		return t, false, why
 	}
 	t.Service = l.value
 	return t, true, ""
@@ -58,19 +57,19 @@ func (m Mapping) slo(alert incident.Alert, t incident.Target) (incident.Target, 
 }
 
 // behind checks the name of what pods are behind, and adds its namespace and the
-// container, where the alert is about one.
-func (m Mapping) behind(alert incident.Alert, t incident.Target, l found) (_ incident.Target, why string) {
+// container, where the alert is about one. Without a namespace it is nothing of
+// Kubernetes: "replicaset" is MongoDB's word, too.
+func (m Mapping) behind(alert incident.Alert, t incident.Target, l found) (_ incident.Target, ok bool, why string) {
 	namespace, ok := first(alert, m.Namespace)
 	if !ok {
-		return t, fmt.Sprintf("label %s is %s, and no label names its namespace (looked for %s)", l.label, quote(l.value), strings.Join(m.Namespace, ", "))
+		return t, false, ""
 	}
 	for _, check := range []struct {
 		found
 		problem string
 	}{{namespace, dnsLabel(namespace.value)}, {l, dnsSubdomain(l.value)}} {
 		if check.problem != "" {
-			_, _, why := refuse(check.found, check.problem)
-			return t, why
+			return refuse(check.found, check.problem)
 		}
 	}
 	t.Namespace = namespace.value
@@ -81,7 +80,7 @@ func (m Mapping) behind(alert incident.Alert, t incident.Target, l found) (_ inc
 	if c, ok := first(alert, containers); ok && c.value != "POD" && dnsLabel(c.value) == "" {
 		t.Container = c.value
 	}
-	return t, ""
+	return t, true, ""
 }
 
 // ofExporter reports whether a name is that of the exporter that was scraped: of a job

@@ -33,6 +33,11 @@ func (s *Set) Plan(inc incident.Incident) (plan incident.Plan, ok bool, why stri
 		return plan, false, fmt.Sprintf("the target that was measured is not the one that was asked about: their %s differs", field), nil
 	}
 	target := inc.Diagnosis.Target.Over(inc.Aim())
+	if v := inc.Diagnosis.Investigation; v != nil && v.Root > 0 {
+		// What an alert's labels allow, they allow for what it names, and not for what
+		// that waits for.
+		inc.Alerts = nil
+	}
 	facts := expr.Facts(inc, root, target)
 	var against, considered []string
 	for _, b := range s.books {

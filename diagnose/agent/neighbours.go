@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -29,6 +31,8 @@ const (
 	askedShare = 0.1
 	// No more descriptors than these are looked at.
 	maxDescriptors = 200_000
+	// A longer table of sockets is not read: these are some 25,000.
+	maxTable = 4 << 20
 )
 
 // question is an address, as it is meant in a network namespace.
@@ -55,13 +59,16 @@ func (n neighbours) find(ctx context.Context, questions []question, pids []int) 
 	sockets := map[string]question{} // by inode
 	listening := map[string]bool{}
 	spaces := map[uint32]bool{}
+	tables := map[uint32][]tcpSocket{}
 	for _, q := range questions {
-		pid, ok := n.within(q.netns, pids)
-		if !ok {
-			continue
+		if !spaces[q.netns] {
+			pid, ok := n.within(q.netns, pids)
+			if !ok || ctx.Err() != nil {
+				continue
+			}
+			spaces[q.netns], tables[q.netns] = true, n.sockets(pid)
 		}
-		spaces[q.netns] = true
-		for _, s := range servers(n.sockets(pid), q.address) {
+		for _, s := range servers(tables[q.netns], q.address) {
 			sockets[s.inode] = q
 			listening[s.inode] = s.listens
 		}
@@ -105,12 +112,17 @@ type tcpSocket struct {
 	inode   string
 }
 
-// sockets are those of a process's network namespace.
+// sockets are those of a process's network namespace; none where there are too many.
 func (n neighbours) sockets(pid int) (out []tcpSocket) {
 	for _, file := range []string{"tcp", "tcp6"} {
-		b, err := os.ReadFile(filepath.Join(n.proc, strconv.Itoa(pid), "net", file))
+		f, err := os.Open(filepath.Join(n.proc, strconv.Itoa(pid), "net", file))
 		if err != nil {
 			continue // no IPv6, or gone
+		}
+		b, err := io.ReadAll(io.LimitReader(f, maxTable+1))
+		_ = f.Close() // it was read only
+		if err != nil || len(b) > maxTable {
+			return nil // half an answer could name the wrong one
 		}
 		for line := range strings.Lines(string(b)) {
 			if s, ok := socketOf(strings.Fields(line)); ok {
@@ -174,7 +186,7 @@ func (n neighbours) holders(ctx context.Context, sockets map[string]question, sp
 			continue
 		}
 		dir := filepath.Join(n.proc, e.Name(), "fd")
-		fds, err := os.ReadDir(dir)
+		fds, err := names(dir, maxDescriptors-looked+1)
 		if err != nil {
 			continue // gone
 		}
@@ -182,7 +194,7 @@ func (n neighbours) holders(ctx context.Context, sockets map[string]question, sp
 			return map[int][]string{} // half an answer could name the wrong one
 		}
 		for _, fd := range fds {
-			link, err := os.Readlink(filepath.Join(dir, fd.Name()))
+			link, err := os.Readlink(filepath.Join(dir, fd))
 			if inode, ok := strings.CutPrefix(link, "socket:["); err == nil && ok {
 				if inode = strings.TrimSuffix(inode, "]"); sockets[inode] != (question{}) {
 					out[pid] = append(out[pid], inode)
@@ -191,6 +203,20 @@ func (n neighbours) holders(ctx context.Context, sockets map[string]question, sp
 		}
 	}
 	return out
+}
+
+// names are at most limit names in a directory.
+func names(dir string, limit int) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	found, err := f.Readdirnames(limit)
+	if errors.Is(err, io.EOF) { // it is empty
+		err = nil
+	}
+	return found, err
 }
 
 // serving is the process that has accepted most connections of those that hold the

@@ -90,7 +90,7 @@ func New(o Options) (*Investigator, error) {
 // that of the target it came to, with the way in its Investigation. An error is for
 // what may work when tried again.
 func (i *Investigator) Investigate(ctx context.Context, inc incident.Incident, measure Measure) (incident.Diagnosis, error) {
-	d, v, err := i.walk(ctx, inc, measure)
+	d, v, err := i.walk(ctx, inc, surviving(measure))
 	if err != nil {
 		return incident.Diagnosis{}, err
 	}
@@ -99,6 +99,19 @@ func (i *Investigator) Investigate(ctx context.Context, inc incident.Incident, m
 	inc.Diagnosis = &d
 	i.observe(ctx, inc, v)
 	return d, nil
+}
+
+// surviving makes a panic an answer: several are asked side by side, and one in a
+// goroutine of its own would end the process, and again when it is started again.
+func surviving(measure Measure) Measure {
+	return func(ctx context.Context, t incident.Target) (d incident.Diagnosis, err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				d, err = unknown(t, time.Now(), fmt.Errorf("internal error: panic: %v", v)), nil
+			}
+		}()
+		return measure(ctx, t)
+	}
 }
 
 // named diagnoses what the alert names: one thing, or pods behind a name.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/kmend/kmend/incident"
 )
@@ -78,6 +79,13 @@ func beside(d incident.Diagnosis, address netip.AddrPort) (t incident.Target, ok
 	}
 	p := d.Peers[i]
 	t.Node = d.Node.Name
+	if strings.Contains(p.Cgroup, "kubepods") { // what is in a pod is the kubelet's, and known by the pod
+		uid := d.Target.PodUID
+		if uid == "" || !strings.Contains(strings.ReplaceAll(p.Cgroup, "_", "-"), uid) {
+			return incident.Target{}, false
+		}
+		return incident.Target{Node: d.Node.Name, Namespace: d.Target.Namespace, Pod: d.Target.Pod, PodUID: uid}, d.Target.Container != "" && d.Target.Pod != ""
+	}
 	if path.IsAbs(p.Cgroup) && path.Clean(p.Cgroup) == p.Cgroup && p.Cgroup != d.Target.Cgroup {
 		t.Cgroup = p.Cgroup
 		return t, true
@@ -93,6 +101,25 @@ func (w *walk) resolve(ctx context.Context, address netip.AddrPort) (pods []inci
 	}
 	_ = w.asked(ctx, "kubernetes", func(ctx context.Context) (err error) { // who asks goes without
 		pods, err = w.opts.Addresses.ByAddress(ctx, address.Addr())
+		return err
+	})
+	return slices.Clone(pods)
+}
+
+// Names knows the pods that a name in a trace means, in the cluster (diagnose/workloads).
+type Names interface {
+	// ByName are running pods; near is the namespace of whoever calls them.
+	ByName(ctx context.Context, name, near string) ([]incident.Target, error)
+}
+
+// called asks the cluster which pods have a service's name.
+func (w *walk) called(ctx context.Context, name, near string) (pods []incident.Target) {
+	names, ok := w.opts.Workloads.(Names)
+	if !ok {
+		return nil
+	}
+	_ = w.asked(ctx, "kubernetes", func(ctx context.Context) (err error) { // as with addresses
+		pods, err = names.ByName(ctx, name, near)
 		return err
 	})
 	return slices.Clone(pods)

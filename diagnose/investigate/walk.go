@@ -3,6 +3,7 @@ package investigate
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/kmend/kmend/diagnose/traces"
@@ -60,14 +61,14 @@ func (w *walk) begin(ctx context.Context, inc incident.Incident) (v *incident.In
 	var named incident.Diagnosis
 	all.Go(func() { named, v, err = w.named(ctx, inc, w.measure) })
 	way := w.traced(ctx, inc)
-	var further []leg
-	for n := 1; n < len(way.Stops) && n <= w.opts.Depth; n++ {
-		further = append(further, leg{Hop: w.stop(ctx, inc.Target, way.Stops[n])})
-	}
+	further := make([]leg, max(0, min(len(way.Stops)-1, w.opts.Depth)))
 	errs := make([]error, len(further))
 	for n := range further {
-		if !further[n].Target.IsZero() {
-			all.Go(func() { errs[n] = w.ask(ctx, &further[n]) })
+		stop := way.Stops[n+1]
+		further[n].Hop = incident.Hop{Service: stop.Service, Via: incident.ViaTrace, Why: stop.Why, Evidence: w.cite(stop),
+			Verdict: incident.Inconclusive, Message: "it was not measured: neither its spans nor the cluster say which pods it is, or which process of a node"}
+		if behind := w.behind(ctx, inc.Target, stop); len(behind) > 0 {
+			all.Go(func() { errs[n] = w.ask(ctx, &further[n], behind) })
 		}
 	}
 	all.Wait()
@@ -83,35 +84,41 @@ func (w *walk) begin(ctx context.Context, inc incident.Incident) (v *incident.In
 	return v, nil
 }
 
-// stop is the hop that a trace leads to.
-func (w *walk) stop(ctx context.Context, alert incident.Target, s traces.Stop) incident.Hop {
-	h := incident.Hop{Target: s.Target, Service: s.Service, Via: incident.ViaTrace, Why: s.Why, Evidence: w.cite(s),
-		Verdict: incident.Inconclusive, Message: "it was not measured: its spans name no pod, and no process of a node"}
-	if h.Target.IsZero() && s.Address.IsValid() {
-		if pods := w.resolve(ctx, s.Address); len(pods) == 1 { // of several, traces do not say which
-			h.Target = pods[0]
-		}
+// behind is what a trace leads to: the instance that its spans name, else the pods
+// behind its address, else those that are called as the service is.
+func (w *walk) behind(ctx context.Context, alert incident.Target, s traces.Stop) (behind []incident.Target) {
+	if c := s.Target.Cluster; c != "" && alert.Cluster != "" && !strings.EqualFold(c, alert.Cluster) {
+		return nil // a pod of the same name may run here
 	}
-	if !h.Target.IsZero() {
-		h.Target.Cluster = alert.Cluster
+	switch {
+	case s.Target != (incident.Target{Cluster: s.Target.Cluster}):
+		behind = []incident.Target{s.Target}
+	case s.Address.IsValid():
+		behind = w.resolve(ctx, s.Address)
 	}
-	return h
+	if len(behind) == 0 {
+		behind = w.called(ctx, s.Service, alert.Namespace)
+	}
+	for i := range behind {
+		behind[i].Cluster = alert.Cluster
+	}
+	return behind[:min(len(behind), w.opts.MaxPods)]
 }
 
-// ask measures a leg.
-func (w *walk) ask(ctx context.Context, l *leg) error {
-	d, err := w.measure(ctx, l.Target)
+// ask measures a leg: of several that it may be, the worst is it.
+func (w *walk) ask(ctx context.Context, l *leg, behind []incident.Target) error {
+	answers, err := sideBySide(ctx, behind, w.measure)
 	if err != nil {
 		return err
 	}
-	l.answered(d)
+	n := worst(answers)
+	if len(behind) > 1 {
+		l.Why += "; " + chosen(answers, n)
+	}
+	l.Target = behind[n]
+	h := hop(l.Target, l.Via, answers[n])
+	l.Verdict, l.Cause, l.Message, l.diagnosis = h.Verdict, h.Cause, h.Message, &answers[n]
 	return nil
-}
-
-// answered fills in what the node said.
-func (l *leg) answered(d incident.Diagnosis) {
-	h := hop(l.Target, l.Via, d)
-	l.Verdict, l.Cause, l.Message, l.diagnosis = h.Verdict, h.Cause, h.Message, &d
 }
 
 // next measures who the last leg waits for; false where it waits for nobody, or for
@@ -125,16 +132,10 @@ func (w *walk) next(ctx context.Context) (more bool, err error) {
 	if len(behind) == 0 {
 		return false, nil
 	}
-	answers, err := sideBySide(ctx, behind, w.measure)
-	if err != nil {
+	l := leg{Hop: incident.Hop{Via: incident.ViaSocket, Why: why}}
+	if err := w.ask(ctx, &l, behind); err != nil {
 		return false, err
 	}
-	n := worst(answers)
-	l := leg{Hop: incident.Hop{Target: behind[n], Via: incident.ViaSocket, Why: why}}
-	if len(behind) > 1 {
-		l.Why += "; " + chosen(answers, n)
-	}
-	l.answered(answers[n])
 	if last == len(w.legs)-2 { // who the traces mean
 		l.Service, l.Evidence = w.legs[last+1].Service, w.legs[last+1].Evidence
 		w.legs = w.legs[:last+1]

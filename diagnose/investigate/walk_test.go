@@ -260,3 +260,22 @@ func TestServices(t *testing.T) {
 		}
 	}
 }
+
+// A measurement that panics is an answer, and the others go on: in a goroutine of its
+// own it would end kmend, and again after every start.
+func TestPanics(t *testing.T) {
+	i := investigator(t, func(o *Options) { o.Workloads = cluster{"n1", "n2"} })
+	d, err := i.Investigate(t.Context(), incident.Incident{Target: cart}, func(ctx context.Context, t incident.Target) (incident.Diagnosis, error) {
+		if t.Pod == "cart-1" {
+			panic("no such ledger")
+		}
+		return says("", "cpu.busy=40")(ctx, t)
+	})
+	if err != nil || d.Verdict != incident.Confirmed || d.Target.Pod != "cart-2" {
+		t.Errorf("%s of %s, %v", d.Verdict, d.Target, err)
+	}
+	d, err = i.Investigate(t.Context(), incident.Incident{Target: web}, func(context.Context, incident.Target) (incident.Diagnosis, error) { panic("no such ledger") })
+	if err != nil || d.Verdict != incident.Inconclusive || !strings.Contains(d.Findings[0].Message, "internal error: panic: no such ledger") {
+		t.Errorf("%s %v, %v", d.Verdict, d.Findings, err)
+	}
+}

@@ -41,6 +41,11 @@ func (r *Reader) Observe(ctx context.Context, inc incident.Incident) (investigat
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var err error
+		defer func() {
+			if v := recover(); v != nil {
+				found.before.Cut, found.before.Note = true, fmt.Sprintf("internal error: panic: %v", v)
+			}
+		}()
 		if found.before, err = r.batch(asking, Query{Target: t, From: from.Add(-r.opts.Baseline), To: from}); err != nil {
 			found.before.Cut, found.before.Note = true, err.Error()
 		}

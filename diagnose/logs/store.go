@@ -76,6 +76,8 @@ func (f Fields) terms(t incident.Target) ([]term, error) {
 		return nil, fmt.Errorf("%w: the pod's namespace is not known", ErrNotAsked)
 	case t.Pod != "":
 		all = []term{{f.Namespace, t.Namespace}, {f.Pod, t.Pod}, {f.Container, t.Container}, {f.Cluster, t.Cluster}}
+	case unit != "" && f.Unit != "" && f.Node == "" && t.Node != "":
+		return nil, fmt.Errorf("%w: it has no name for the node, and the same unit of all nodes would be read; set labels.node or fields.node", ErrNotAsked)
 	case unit != "" && f.Unit != "":
 		all = []term{{f.Unit, unit}, {f.Node, t.Node}, {f.Cluster, t.Cluster}}
 	default:

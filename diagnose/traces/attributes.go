@@ -9,18 +9,28 @@ import (
 	"github.com/kmend/kmend/incident"
 )
 
-// wanted are the attributes that are kept of a span and its resource, by
-// OpenTelemetry's names.
-func wanted(key string) bool {
+// ofResource are the attributes that are kept of a span's resource, by OpenTelemetry's
+// names: where it ran. A span may have them, too, about what it handles: an operator's
+// about a pod.
+func ofResource(key string) bool {
 	switch key {
-	case podName, namespaceName, containerName, podUID, nodeName, hostName, containerID, processID,
-		peerService, peerAddress, peerPort, serverAddress, serverPort, dbSystem, oldDBSystem:
+	case clusterName, podName, namespaceName, containerName, podUID, nodeName, hostName, containerID, processID:
+		return true
+	}
+	return false
+}
+
+// ofSpan are those that are kept of the span itself: whom it called.
+func ofSpan(key string) bool {
+	switch key {
+	case peerService, peerAddress, peerPort, serverAddress, serverPort, dbSystem, oldDBSystem:
 		return true
 	}
 	return false
 }
 
 const (
+	clusterName   = "k8s.cluster.name"
 	podName       = "k8s.pod.name"
 	podUID        = "k8s.pod.uid"
 	namespaceName = "k8s.namespace.name"
@@ -59,7 +69,7 @@ func target(a map[string]string) (t incident.Target) {
 		}
 		return ""
 	}
-	t.Node = take(nodeName, subdomain)
+	t.Cluster, t.Node = take(clusterName, subdomain), take(nodeName, subdomain)
 	pod, namespace := take(podName, subdomain), take(namespaceName, label)
 	if pod != "" && namespace != "" {
 		t.Pod, t.Namespace, t.Container = pod, namespace, take(containerName, label)
@@ -67,14 +77,14 @@ func target(a map[string]string) (t incident.Target) {
 		return t
 	}
 	if a[podName] != "" || a[containerID] != "" {
-		return incident.Target{} // in a container that cannot be named: the pid is not the node's
+		return incident.Target{Cluster: t.Cluster} // in a container that cannot be named: the pid is not the node's
 	}
 	if t.Node == "" {
 		t.Node = take(hostName, subdomain)
 	}
 	pid, err := strconv.Atoi(a[processID])
 	if err != nil || pid < 1 || pid > maxPID || t.Node == "" {
-		return incident.Target{}
+		return incident.Target{Cluster: t.Cluster}
 	}
 	t.PID = pid
 	return t

@@ -101,9 +101,14 @@ func (t jaegerTrace) spans() []Span {
 				s.Parent, s.Follows = r.SpanID, r.RefType == "FOLLOWS_FROM"
 			}
 		}
+		for _, tag := range p.Tags {
+			if ofResource(tag.Key) {
+				s.Attributes[tag.Key] = tag.text()
+			}
+		}
 		for _, tag := range slices.Concat(p.Tags, js.Tags) {
 			switch {
-			case wanted(tag.Key):
+			case ofSpan(tag.Key):
 				s.Attributes[tag.Key] = tag.text()
 			case tag.Key == "span.kind":
 				s.Kind = kindOf(tag.text())

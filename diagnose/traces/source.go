@@ -50,7 +50,7 @@ func (s *Source) Name() string { return s.opts.System }
 const maxService = 128
 
 // maxServices bounds the names that a service is looked for by.
-const maxServices = 4
+const maxServices = 8
 
 // Way finds the way from the first of the names that has traces in the window.
 // The names are untrusted. An error is that the system could not be asked; that it

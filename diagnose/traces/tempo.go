@@ -49,7 +49,12 @@ func (t tempo) find(ctx context.Context, q query) ([][]Span, error) {
 	for i, f := range found.Traces {
 		wg.Go(func() {
 			turns <- struct{}{}
-			defer func() { <-turns }()
+			defer func() {
+				<-turns
+				if v := recover(); v != nil {
+					errs[i] = fmt.Errorf("internal error: panic: %v", v)
+				}
+			}()
 			all[i], errs[i] = t.read(ctx, f.TraceID)
 		})
 	}
@@ -107,7 +112,7 @@ func (t tempo) read(ctx context.Context, id string) ([]Span, error) {
 func spansOfOTLP(id string, data *trace.TracesData) (out []Span) {
 	for _, resource := range data.GetResourceSpans() {
 		attributes := map[string]string{}
-		service := keep(attributes, resource.GetResource().GetAttributes())
+		service := keep(attributes, resource.GetResource().GetAttributes(), ofResource)
 		for _, scope := range resource.GetScopeSpans() {
 			for _, s := range scope.GetSpans() {
 				span := Span{
@@ -120,7 +125,7 @@ func spansOfOTLP(id string, data *trace.TracesData) (out []Span) {
 				for k, v := range attributes {
 					span.Attributes[k] = v
 				}
-				keep(span.Attributes, s.GetAttributes())
+				keep(span.Attributes, s.GetAttributes(), ofSpan)
 				out = append(out, span)
 				if len(out) > maxSpans {
 					return out[:maxSpans]
@@ -132,7 +137,7 @@ func spansOfOTLP(id string, data *trace.TracesData) (out []Span) {
 }
 
 // keep takes the attributes that are wanted, and gives the service's name.
-func keep(into map[string]string, from []*common.KeyValue) (service string) {
+func keep(into map[string]string, from []*common.KeyValue, wanted func(string) bool) (service string) {
 	for _, a := range from {
 		value := ""
 		switch v := a.GetValue().GetValue().(type) {

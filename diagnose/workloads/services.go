@@ -93,7 +93,7 @@ func (w *Workloads) ByAddress(ctx context.Context, ip netip.Addr) ([]incident.Ta
 		return w.targets(pods, incident.Target{}), nil
 	}
 	objects, err := w.services.GetIndexer().ByIndex(byIP, address)
-	if err != nil || len(objects) == 0 {
+	if err != nil || len(objects) != 1 {
 		return nil, err
 	}
 	s := objects[0].(*corev1.Service)

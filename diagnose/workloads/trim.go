@@ -88,14 +88,9 @@ func serviceIPs(object any) ([]string, error) {
 		return nil, nil
 	}
 	var ips []string
-	for _, ip := range append(append([]string{}, s.Spec.ClusterIPs...), s.Spec.ExternalIPs...) {
+	for _, ip := range s.Spec.ClusterIPs {
 		if ip != corev1.ClusterIPNone {
 			ips = append(ips, ip)
-		}
-	}
-	for _, in := range s.Status.LoadBalancer.Ingress {
-		if in.IP != "" {
-			ips = append(ips, in.IP)
 		}
 	}
 	return ips, nil

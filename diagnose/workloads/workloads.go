@@ -21,14 +21,15 @@ type Options struct {
 	Client kubernetes.Interface
 	// Cluster is the cluster's name in the targets that are answered.
 	Cluster string
-	// Patience is how long a question waits for the first list of what it needs.
+	// Patience is how long a question waits for the first list of what it needs. Less
+	// than whoever asks waits for the answer, which says what is missing.
 	Patience time.Duration
 	Logger   *slog.Logger
 }
 
 // DefaultOptions is without a client.
 func DefaultOptions() Options {
-	return Options{Patience: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}
+	return Options{Patience: 4 * time.Second, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func (o Options) validate() error {
@@ -109,19 +110,25 @@ func (w *Workloads) failed(k *kind) cache.WatchErrorHandlerWithContext {
 	}
 }
 
+func (k *kind) lastError() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err
+}
+
+func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
 // need waits for the first list of each kind, and says why there is none.
 func (w *Workloads) need(ctx context.Context, kinds ...*kind) error {
 	waiting, cancel := context.WithTimeout(ctx, w.opts.Patience)
 	defer cancel()
 	for _, k := range kinds {
-		if k.HasSynced() || cache.WaitForCacheSync(waiting.Done(), k.HasSynced) {
+		cache.WaitForCacheSync(waiting.Done(), func() bool { return k.HasSynced() || refused(k.lastError()) })
+		if k.HasSynced() {
 			continue
 		}
-		k.mu.Lock()
-		err := k.err
-		k.mu.Unlock()
-		switch {
-		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
+		switch err := k.lastError(); {
+		case refused(err):
 			return fmt.Errorf("the Kubernetes API does not let kmend list and watch %s (%s); deploy/rbac/watch.yaml grants it: kubectl apply -f deploy/rbac", k.resource, apierrors.ReasonForError(err))
 		case err != nil:
 			return fmt.Errorf("listing %s of the cluster: %w", k.resource, err)

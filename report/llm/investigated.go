@@ -17,8 +17,8 @@ func (f fact) said() string {
 }
 
 var (
-	// sourceID is an id of what metrics, traces and logs say, which has the letter of its source.
-	sourceID = regexp.MustCompile(`^[mtl][0-9]{1,4}$`)
+	// sourceID is an id of what metrics, traces and logs say, which has the letters of its source.
+	sourceID = regexp.MustCompile(`^(m|t|l|le)[0-9]{1,4}$`)
 	// quoted is what Go's %q writes: in an observation, a stranger's words.
 	quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 )

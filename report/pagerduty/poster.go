@@ -297,7 +297,7 @@ func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent, r 
 	switch inc.Outcome {
 	case incident.Failed, incident.Undone, incident.Interrupted:
 		e.Action = "trigger"
-		e.Payload = &pagerduty.V2Payload{Summary: field(fmt.Sprintf("kmend %s: %s: %s", inc.Outcome, inc.Target, inc.Reason), maxSummary), Source: field(inc.Target.String(), maxName),
+		e.Payload = &pagerduty.V2Payload{Summary: field(fmt.Sprintf("kmend %s: %s: %s", inc.Outcome, inc.Aim(), inc.Reason), maxSummary), Source: field(inc.Aim().String(), maxName),
 			Severity: "error", Class: string(inc.Outcome), Timestamp: inc.ClosedAt.UTC().Format(time.RFC3339), Details: details(inc)}
 	case incident.Fixed:
 		if inc.Episode < 2 {
@@ -311,7 +311,8 @@ func (p *Poster) page(ctx context.Context, inc incident.Incident, sent *Sent, r 
 		return false, nil
 	}
 	key := cmp.Or(r.Key, p.Client.routing)
-	if key == nil || r.Off {
+	// What kmend has acknowledged nobody is called for any more, whatever its route is by now.
+	if key == nil || r.Off && sent.Status == "" {
 		return false, nil
 	}
 	if err := p.Client.Event(ctx, e, key); err != nil {
@@ -344,7 +345,10 @@ func (p *Poster) pagedBy(ctx context.Context, inc incident.Incident, r Route) (R
 
 // details are the fields that PagerDuty shows as a table.
 func details(inc incident.Incident) map[string]string {
-	d := map[string]string{"incident": inc.ID, "outcome": string(inc.Outcome), "target": field(inc.Target.String(), maxName), "reason": field(inc.Reason, maxNote)}
+	d := map[string]string{"incident": inc.ID, "outcome": string(inc.Outcome), "target": field(inc.Aim().String(), maxName), "reason": field(inc.Reason, maxNote)}
+	if inc.Aim() != inc.Target {
+		d["alert_target"] = field(inc.Target.String(), maxName)
+	}
 	if inc.Diagnosis != nil {
 		d["node"] = field(inc.Diagnosis.Node.Name, maxName)
 		if f, ok := inc.Diagnosis.RootCause(); ok {
