@@ -65,6 +65,8 @@ func TestTargetFromLabels(t *testing.T) {
 		"pod before deployment":   {labels{"namespace": "shop", "pod": "cart-1", "deployment": "cart", "service": "cart"}, incident.Target{Namespace: "shop", Pod: "cart-1"}},
 		"SLO":                     {labels{"sloth_service": "cart", "sloth_slo": "requests", "sloth_id": "cart-requests"}, incident.Target{Namespace: "shop", Workload: "Deployment/cart"}},
 		"deployment before SLO":   {labels{"slo": "cart-requests", "namespace": "bar", "deployment": "b"}, incident.Target{Namespace: "bar", Workload: "Deployment/b"}},
+		"MongoDB's replicaset":    {labels{"replicaset": "rs0", "node": "db1"}, incident.Target{Node: "db1"}},
+		"a deployment of a host":  {labels{"deployment": "production", "service": "web", "systemd_unit": "nginx.service", "node": "n1"}, incident.Target{Node: "n1", Unit: "nginx.service"}},
 		"pod before the others":   {labels{"namespace": "a", "pod": "b", "pid": "1", "cgroup": "/x", "unit": "u.service"}, incident.Target{Namespace: "a", Pod: "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {

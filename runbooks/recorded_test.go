@@ -157,6 +157,11 @@ func TestTheWrongEvidenceIsReported(t *testing.T) {
 	labelled := func(value string) func(*incident.Incident) {
 		return func(inc *incident.Incident) { inc.Alerts[0].Labels["kmend_scale"] = value }
 	}
+	deeper := func(inc *incident.Incident) { // front has the label, and waits for what was measured
+		labelled("replicas")(inc)
+		inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: []incident.Hop{{Target: inc.Target, Via: incident.ViaAlert}, {Target: pod, Via: incident.ViaSocket}}}
+		inc.Target.Pod = "front-1"
+	}
 	morePeers := func(inc *incident.Incident) {
 		for _, peer := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
 			inc.Diagnosis.Evidence = append(inc.Diagnosis.Evidence, incident.Evidence{ID: peer, Probe: "tcp", Metric: "retransmits", Subject: peer, Value: 7, Unit: "segments"})
@@ -188,6 +193,7 @@ func TestTheWrongEvidenceIsReported(t *testing.T) {
 		{"three peers", "loss/c, strong", someContainer, pod, morePeers, "leave-service-on-loss"},
 		{"three peers of no pod", "loss/c, strong", someUnit, unit, morePeers, "report-net-retransmit"},
 		{"more replicas are asked for", "crowd/c, strong", someContainer, pod, labelled("replicas"), "scale-out"},
+		{"more replicas of another one are asked for", "crowd/c, strong", someContainer, pod, deeper, "report-cpu-saturated"},
 		{"more of an autoscaler is asked for", "crowd/c, strong", someContainer, pod, labelled("autoscaler"), "raise-autoscaler-maximum"},
 		{"something else is asked for", "crowd/c, strong", someContainer, pod, labelled("everything"), "report-cpu-saturated"},
 		{"more replicas of a unit are asked for", "crowd/c, strong", someUnit, unit, labelled("replicas"), "report-cpu-saturated"},

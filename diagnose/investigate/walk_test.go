@@ -279,3 +279,45 @@ func TestPanics(t *testing.T) {
 		t.Errorf("%s %v, %v", d.Verdict, d.Findings, err)
 	}
 }
+
+// named are pods that the cluster knows by the name of a service.
+type named map[string][]string
+
+func (n named) Pods(context.Context, incident.Target) ([]incident.Target, error) {
+	return nil, errors.New("nobody asks for these")
+}
+
+func (n named) ByName(_ context.Context, name, near string) (pods []incident.Target, _ error) {
+	for _, pod := range n[name] {
+		pods = append(pods, incident.Target{Namespace: near, Pod: pod})
+	}
+	return pods, nil
+}
+
+// Where spans do not say in which pod they were, the service's name does, of several
+// pods the worst; and what ran in another cluster is not looked for in this one.
+func TestWalkByName(t *testing.T) {
+	stock := traces.Stop{Service: "stock"}
+	far := traces.Stop{Service: "stock", Target: incident.Target{Cluster: "us", Namespace: "shop", Pod: "stock-2"}}
+	for name, tt := range map[string]struct {
+		stop    traces.Stop
+		cluster string
+		want    string
+	}{
+		"by name":         {stock, "eu", "stock-2"},
+		"another cluster": {far, "eu", "front"},
+		"the same":        {far, "US", "stock-2"},
+		"no cluster":      {far, "", "stock-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{t: t, stops: []traces.Stop{{Service: "front"}, tt.stop}, says: map[string]answer{
+				"front": {cause: incident.CPUBusy}, "stock-1": {}, "stock-2": {cause: incident.CPUThrottled}}}
+			i := investigator(t, func(o *Options) { o.Workloads, o.Tracers = named{"stock": {"stock-1", "stock-2"}}, []Tracer{w} })
+			d, err := i.Investigate(t.Context(), incident.Incident{Target: incident.Target{Cluster: tt.cluster, Namespace: "shop", Pod: "front"}, ReceivedAt: time.Now(),
+				Alerts: []incident.Alert{{Labels: map[string]string{"service": "front"}}}}, w.measure)
+			if err != nil || d.Target.Pod != tt.want || len(d.Investigation.Hops) != 2 {
+				t.Errorf("came to %s, %v: %+v", d.Target, err, d.Investigation.Hops)
+			}
+		})
+	}
+}

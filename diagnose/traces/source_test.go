@@ -43,7 +43,7 @@ func way(t *testing.T, s *Source, services ...string) (Way, error) {
 const jaegerAnswer = `{"data":[{"traceID":"%[2]s","spans":[
  {"traceID":"%[2]s","spanID":"a1","operationName":"GET /","references":[],"startTime":1795420800000000,"duration":%[1]d000,"tags":[{"key":"span.kind","type":"string","value":"server"}],"logs":[],"processID":"p1","warnings":null},
  {"traceID":"%[2]s","spanID":"a2","operationName":"GET","references":[{"refType":"CHILD_OF","traceID":"%[2]s","spanID":"a1"}],"startTime":1795420800001000,"duration":%[1]d000,"tags":[{"key":"span.kind","type":"string","value":"client"}],"logs":[],"processID":"p1","warnings":null},
- {"traceID":"%[2]s","spanID":"a3","operationName":"GET /","references":[{"refType":"CHILD_OF","traceID":"%[2]s","spanID":"a2"}],"startTime":1795420800001000,"duration":%[1]d000,"tags":[{"key":"error","type":"bool","value":%[3]t}],"logs":[],"processID":"p2","warnings":["x"]}],
+ {"traceID":"%[2]s","spanID":"a3","operationName":"GET /","references":[{"refType":"CHILD_OF","traceID":"%[2]s","spanID":"a2"}],"startTime":1795420800001000,"duration":%[1]d000,"tags":[{"key":"error","type":"bool","value":%[3]t},{"key":"k8s.pod.name","type":"string","value":"handled"},{"key":"k8s.namespace.name","type":"string","value":"shop"}],"logs":[],"processID":"p2","warnings":["x"]}],
  "processes":{"p1":{"serviceName":"front","tags":[{"key":"process.pid","type":"int64","value":12},{"key":"host.name","type":"string","value":"VM"}]},
   "p2":{"serviceName":"stock","tags":[{"key":"process.pid","type":"int64","value":77},{"key":"host.name","type":"string","value":"VM"}]}},"warnings":null}],"total":0,"limit":0,"offset":0,"errors":null}`
 

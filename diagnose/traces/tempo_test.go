@@ -64,7 +64,7 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func otlp(ms int) string {
 	span := func(id, parent, kind string, from, to int) string {
-		return fmt.Sprintf(`{"traceId":"AAAAAAAAAAAAAAAAAAAAAQ==","spanId":%q,"parentSpanId":%q,"name":"GET","kind":%q,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","status":{"code":"STATUS_CODE_OK"},"attributes":[{"key":"x","value":{"boolValue":true}}]}`,
+		return fmt.Sprintf(`{"traceId":"AAAAAAAAAAAAAAAAAAAAAQ==","spanId":%q,"parentSpanId":%q,"name":"GET","kind":%q,"startTimeUnixNano":"%d","endTimeUnixNano":"%d","status":{"code":"STATUS_CODE_OK"},"attributes":[{"key":"x","value":{"boolValue":true}},{"key":"k8s.pod.name","value":{"stringValue":"handled"}},{"key":"k8s.namespace.name","value":{"stringValue":"shop"}}]}`,
 			id, parent, kind, alertAt.UnixNano()+int64(from)*1e6, alertAt.UnixNano()+int64(to)*1e6)
 	}
 	resource := func(name, pid string) string {

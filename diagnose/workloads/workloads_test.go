@@ -290,7 +290,7 @@ func TestWithoutARight(t *testing.T) {
 	config, _ := s.restricted("replicasets", true)
 	client, err := kubernetes.NewForConfig(config)
 	must(t, err)
-	w := watch(t, client, 500*time.Millisecond)
+	w := watch(t, client, time.Minute) // nobody waits for what is refused
 	until(t, func() string {
 		return names(w.Pods(t.Context(), incident.Target{Namespace: s.ns, Workload: "StatefulSet/db"}))
 	}, "db-0@n1")

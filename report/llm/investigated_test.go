@@ -108,3 +108,11 @@ func TestInvestigatedIsBounded(t *testing.T) {
 		t.Errorf("kmend's own summary does not hold: %+v, %+v", out, kept.Impact)
 	}
 }
+
+func TestSourceIDs(t *testing.T) {
+	for id, want := range map[string]bool{"m1": true, "t12": true, "l3": true, "le4": true, "e1": false, "f1": false, "lee1": false, "le": false} {
+		if sourceID.MatchString(id) != want {
+			t.Errorf("%q is taken for a source's: %v", id, !want)
+		}
+	}
+}

@@ -328,3 +328,20 @@ func TestClientIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// A page is about what kmend changed, which may be what the alert's target waits for.
+func TestPageIsAboutWhatWasChanged(t *testing.T) {
+	b := newBed(t)
+	inc := closed(waiting(), incident.Failed, "conflict")
+	changed := inc.Target
+	changed.Pod = "stock-0"
+	inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: []incident.Hop{{Target: inc.Target}, {Target: changed}}}
+	b.put(inc)
+	b.pd.Open(keyOf(group), "RequestsSlow")
+	b.p.Changed(inc.ID, true)
+	b.until("a page", func() bool { return b.kept(inc.ID).Done })
+	page := b.pd.Incidents()[1]
+	if page.Title != "kmend failed: pod shop/stock-0/app: conflict" || page.Details["target"] != "pod shop/stock-0/app" || page.Details["alert_target"] != "pod shop/web-1/app" {
+		t.Errorf("the page is %+v", page)
+	}
+}
