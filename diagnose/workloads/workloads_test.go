@@ -294,6 +294,12 @@ func TestWithoutARight(t *testing.T) {
 	until(t, func() string {
 		return names(w.Pods(t.Context(), incident.Target{Namespace: s.ns, Workload: "StatefulSet/db"}))
 	}, "db-0@n1")
+	asked := time.Now()
+	defer func() {
+		if took := time.Since(asked); took > 30*time.Second {
+			t.Errorf("the answer took %s", took)
+		}
+	}()
 	until(t, func() string {
 		return names(w.Pods(t.Context(), incident.Target{Namespace: s.ns, Workload: "Deployment/cart"}))
 	},
