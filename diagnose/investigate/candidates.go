@@ -14,9 +14,14 @@ import (
 
 // Workloads knows the pods behind the name that an alert gives (diagnose/workloads).
 type Workloads interface {
-	// Pods are the running ones; none is an error that says so.
+	// Pods are the running ones; none is a NothingError that says so.
 	Pods(ctx context.Context, t incident.Target) ([]incident.Target, error)
 }
+
+// NothingError is an answer of Workloads: nothing runs behind that name.
+type NothingError string
+
+func (n NothingError) Error() string { return string(n) }
 
 // Ranker says which pods to ask first (diagnose/metrics).
 type Ranker interface {
@@ -35,7 +40,11 @@ func (i *Investigator) candidates(ctx context.Context, inc incident.Incident, me
 		pods, err = i.opts.Workloads.Pods(ctx, inc.Target)
 		return err
 	})
-	v.Sources = append(v.Sources, source("kubernetes", err))
+	answered := err
+	if _, ok := errors.AsType[NothingError](err); ok {
+		answered = nil
+	}
+	v.Sources = append(v.Sources, source("kubernetes", answered))
 	if ctx.Err() != nil {
 		return incident.Diagnosis{}, nil, context.Cause(ctx)
 	}

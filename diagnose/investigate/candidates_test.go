@@ -27,9 +27,16 @@ func (c cluster) pods() (pods []incident.Target) {
 
 func (c cluster) Pods(_ context.Context, t incident.Target) ([]incident.Target, error) {
 	if t != cart || c == nil {
-		return nil, errors.New("no pod of " + t.String() + " runs")
+		return nil, NothingError("no pod of " + t.String() + " runs")
 	}
 	return c.pods(), nil
+}
+
+// forbidden is a cluster that does not let kmend look.
+type forbidden struct{}
+
+func (forbidden) Pods(context.Context, incident.Target) ([]incident.Target, error) {
+	return nil, errors.New("forbidden")
 }
 
 // last ranks the last pod first, and makes one up.
@@ -113,8 +120,13 @@ func TestNoCandidates(t *testing.T) {
 	if err != nil || d.Verdict != incident.Inconclusive || d.Findings[0].Message != "deployment shop/cart was not measured: no pod of deployment shop/cart runs" {
 		t.Errorf("%+v, %v", d.Findings, err)
 	}
-	if s := d.Investigation.Sources; len(s) != 1 || s[0].Status != incident.SourceFailed {
+	if s := d.Investigation.Sources; len(s) != 1 || s[0].Status != incident.SourceOK {
 		t.Errorf("sources %+v", s)
+	}
+	i = investigator(t, func(o *Options) { o.Workloads = forbidden{} })
+	d, err = i.Investigate(t.Context(), incident.Incident{Target: cart}, never)
+	if s := d.Investigation.Sources; err != nil || len(s) != 1 || s[0].Status != incident.SourceFailed || s[0].Reason != "forbidden" {
+		t.Errorf("sources %+v, %v", s, err)
 	}
 	i = investigator(t, func(o *Options) { o.Workloads = cluster{"n1"} })
 	if _, err := i.Investigate(t.Context(), incident.Incident{Target: cart}, never); err == nil {

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/kmend/kmend/diagnose/investigate"
 	"github.com/kmend/kmend/incident"
 )
 
@@ -37,7 +38,7 @@ func (w *Workloads) Pods(ctx context.Context, t incident.Target) ([]incident.Tar
 		if t.Node != "" {
 			where = " on node " + t.Node
 		}
-		return nil, fmt.Errorf("no pod of %s runs%s; %d are not running", t, where, len(found))
+		return nil, investigate.NothingError(fmt.Sprintf("no pod of %s runs%s; %d are not running", t, where, len(found)))
 	}
 	return pods, nil
 }

@@ -10,6 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/kmend/kmend/diagnose/investigate"
 	"github.com/kmend/kmend/incident"
 )
 
@@ -22,7 +23,7 @@ func (w *Workloads) ofService(ctx context.Context, namespace, name string) ([]*c
 	o, ok, err := w.services.GetIndexer().GetByKey(namespace + "/" + name)
 	s, is := o.(*corev1.Service)
 	if err != nil || !ok || !is {
-		return nil, fmt.Errorf("the Kubernetes API knows no service %s/%s", namespace, name)
+		return nil, investigate.NothingError(fmt.Sprintf("the Kubernetes API knows no service %s/%s", namespace, name))
 	}
 	if len(s.Spec.Selector) > 0 {
 		return w.selected(s), nil

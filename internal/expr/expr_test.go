@@ -51,6 +51,24 @@ func TestCondition(t *testing.T) {
 	}
 }
 
+// Whether the target is what the alert names, or what that waits for.
+func TestConditionOnTheWay(t *testing.T) {
+	x, issues := env(t).Condition(`has(diagnosis.investigation) && diagnosis.investigation.root > 0`)
+	if issues != nil {
+		t.Fatal(issues)
+	}
+	for root, want := range map[int]bool{-1: false, 0: false, 1: true} {
+		f := facts()
+		if d := f["diagnosis"].(incident.Diagnosis); root >= 0 {
+			d.Investigation = &incident.Investigation{Root: root}
+			f["diagnosis"] = d
+		}
+		if got, err := x.True(f); err != nil || got != want {
+			t.Errorf("root %d: %v, %v", root, got, err)
+		}
+	}
+}
+
 // What a field or a name is must be known before the first incident.
 func TestCompileFindsTheMistake(t *testing.T) {
 	e := env(t)
