@@ -89,7 +89,8 @@ func found(inc incident.Incident) []string {
 	return append(lines, observed(d.Investigation)...)
 }
 
-// observed is what speaks for or against the finding, one line a source.
+// observed is what speaks for or against the finding, one line a source, and which
+// sources did not answer.
 func observed(v *incident.Investigation) (lines []string) {
 	if v == nil {
 		return nil
@@ -99,6 +100,11 @@ func observed(v *incident.Investigation) (lines []string) {
 		if key := o.Source + " " + string(o.Stance); o.Stance != "" && !said[key] {
 			said[key] = true
 			lines = append(lines, cut(fmt.Sprintf("%s it: %s", key, o.Message), maxObserved))
+		}
+	}
+	for _, s := range v.Sources {
+		if s.Status == incident.SourceFailed {
+			lines = append(lines, cut(s.Name+" did not answer: "+s.Reason, maxObserved))
 		}
 	}
 	return lines

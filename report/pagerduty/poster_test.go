@@ -299,9 +299,10 @@ func TestNotesHaveThePath(t *testing.T) {
 	inc := waiting()
 	inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: []incident.Hop{
 		{Service: "front", Via: incident.ViaAlert}, {Target: inc.Target, Service: "*stock*`\n<!channel>", Via: incident.ViaTrace, Cause: incident.CPUThrottled}},
-		Extent: &incident.Extent{Of: "deployment shop/cart", Message: "7 of 40 pods, all on node-3"}}
+		Extent:  &incident.Extent{Of: "deployment shop/cart", Message: "7 of 40 pods, all on node-3"},
+		Sources: []incident.Source{{Name: "loki", Status: incident.SourceFailed, Reason: "no answer within 5s"}, {Name: "tempo", Status: incident.SourceAbsent}}}
 	notes := Notes(inc, "")
-	if len(notes) != 1 || !strings.Contains(notes[0], "\nPath front -> *stock*`") || !strings.Contains(notes[0], " (cpu.throttled)\nOf deployment shop/cart: 7 of 40 pods, all on node-3\n") {
+	if len(notes) != 1 || !strings.Contains(notes[0], "\nPath front -> *stock*`") || !strings.Contains(notes[0], " (cpu.throttled)\nOf deployment shop/cart: 7 of 40 pods, all on node-3\n") || !strings.Contains(notes[0], "\nloki did not answer: no answer within 5s") {
 		t.Errorf("%q", notes)
 	}
 }
