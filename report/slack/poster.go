@@ -22,6 +22,8 @@ import (
 type Incidents interface {
 	// Latest is the last episode of the incident that id is an episode of.
 	Latest(ctx context.Context, id string) (incident.Incident, error)
+	// Get is one episode.
+	Get(ctx context.Context, id string) (incident.Incident, error)
 }
 
 // Posted is the message about an incident, as it is kept.

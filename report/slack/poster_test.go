@@ -52,6 +52,12 @@ func (s *shelf) Latest(_ context.Context, id string) (incident.Incident, error) 
 	return latest, nil
 }
 
+func (s *shelf) Get(_ context.Context, id string) (incident.Incident, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.incs[id], nil
+}
+
 func (s *shelf) ReserveMessage(_ context.Context, id string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -51,6 +51,9 @@ func (p *Poster) thread(ctx context.Context, id string) (did bool, err error) {
 	if err != nil || m.TS == "" {
 		return false, err // with the message, this comes again
 	}
+	if inc, err = p.untold(ctx, inc, m); err != nil {
+		return false, err
+	}
 	t := toldOf(inc, m.Told)
 	switch {
 	case t.events < len(inc.Timeline):
@@ -78,6 +81,22 @@ func (p *Poster) thread(ctx context.Context, id string) (did bool, err error) {
 		return true, nil
 	}
 	return true, err
+}
+
+// untold is the first episode of which something is missing in the thread: an earlier
+// one, where the next has begun while Slack was away. Else it is the latest.
+func (p *Poster) untold(ctx context.Context, latest incident.Incident, m Posted) (incident.Incident, error) {
+	last, _, _ := strings.Cut(m.Told, " ")
+	from := slices.IndexFunc(latest.Episodes, func(e incident.Episode) bool { return e.ID == last })
+	for _, e := range latest.Episodes[max(0, from):] {
+		if e.ID == latest.ID {
+			break
+		}
+		if inc, err := p.Incidents.Get(ctx, e.ID); err != nil || p.rest(inc, m) {
+			return inc, err
+		}
+	}
+	return latest, nil
 }
 
 func (p *Poster) counted(err error, as string) {

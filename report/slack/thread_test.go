@@ -266,3 +266,35 @@ func TestRouteOff(t *testing.T) {
 		t.Errorf("it is in %s, and of the other there is %q", m.Channel, sh.kept(other.ID).TS)
 	}
 }
+
+// What Slack missed of an episode is sent when it is back, also where the next episode
+// has begun meanwhile: before that one's, and once.
+func TestThreadOfAnEarlierEpisode(t *testing.T) {
+	s, sh := slackServer(t, standin.Options{}), newShelf()
+	p, _ := posting(t, s, sh, nil)
+	first := measured(1)
+	sh.put(first)
+	p.Changed(first.ID, true)
+	until(t, "the first line", func() bool { return strings.HasPrefix(sh.kept(first.ID).Told, first.ID+" 1 ") })
+	first = longer(first, 1)
+	second := measured(1)
+	second.First, second.ID, second.Episode = first.ID, first.ID+".2", 2
+	third := measured(1)
+	third.First, third.ID, third.Episode = first.ID, first.ID+".3", 3
+	second.Timeline[0].Message, third.Timeline[0].Message = "of the second", "of the third"
+	third.Episodes = []incident.Episode{{ID: first.ID}, {ID: second.ID}, {ID: third.ID}}
+	for _, inc := range []incident.Incident{first, second, third} {
+		sh.put(inc)
+	}
+	p.Changed(third.ID, true)
+	until(t, "all of it", func() bool { return strings.HasPrefix(sh.kept(first.ID).Told, third.ID+" 1 1") })
+	said := strings.Join(s.Messages()[0].Thread, "\n")
+	at := -1
+	for _, want := range []string{"line 1", "line 2", "of the second", "of the third"} {
+		if i := strings.Index(said, want); i <= at || strings.Count(said, want) != 1 {
+			t.Errorf("%q is not there once, in order: %q", want, said)
+		} else {
+			at = i
+		}
+	}
+}
