@@ -77,6 +77,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("what is sent to Slack and PagerDuty is not printed: no %q", want)
 		}
 	}
+	documented(t, string(out))
 	nothingIsLeft(t, string(out))
 }
 
