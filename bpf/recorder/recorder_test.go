@@ -43,6 +43,12 @@ func of(g *rig.Group, samples ...Sample) (sum Delta) {
 			sum.ThrottledNS += d.ThrottledNS
 			sum.Quota = d.Quota
 		}
+		// Waiting of a second and more between two reads is told by itself.
+		for _, w := range s.Long {
+			if w.Cgroup == g.ID() {
+				sum.NS[w.State] += uint64(w.End - w.Begin)
+			}
+		}
 	}
 	return sum
 }
