@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"strings"
 
 	"github.com/kmend/kmend/incident"
@@ -93,7 +94,7 @@ func (c *previewCmd) preview(inc incident.Incident, words string) (sent any, tex
 		if !ok {
 			return nil, ""
 		}
-		return m, slack.Plain(m)
+		return m, html.UnescapeString(slack.Plain(m)) // as Slack shows it
 	case "pagerduty":
 		notes := pagerduty.Notes(inc, words)
 		return notes, strings.Join(notes, "\n\n")

@@ -145,11 +145,11 @@ func (x *Elasticsearch) options() logs.ElasticsearchOptions {
 // logs are the stores that are configured, as observers, or what to say of their absence.
 func (a *App) logs() (observers []investigate.Observer, absent []incident.Source, err error) {
 	c := a.config.Logs
-	if c.Loki == nil && c.Elasticsearch == nil {
-		for _, name := range []string{"loki", "elasticsearch"} {
-			absent = append(absent, incident.Source{Name: name, Status: incident.SourceAbsent, Reason: "not configured"})
-		}
-		return nil, absent, nil
+	if c.Loki == nil {
+		absent = append(absent, absentSource("loki", "logs.loki is not set"))
+	}
+	if c.Elasticsearch == nil {
+		absent = append(absent, absentSource("elasticsearch", "logs.elasticsearch is not set"))
 	}
 	r, err := redact.New(c.Redact)
 	if err != nil {
@@ -189,7 +189,7 @@ func (a *App) logs() (observers []investigate.Observer, absent []incident.Source
 			return nil, nil, fmt.Errorf("logs.elasticsearch: %w", err)
 		}
 	}
-	return observers, nil, nil
+	return observers, absent, nil
 }
 
 type logStore interface {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,12 +75,13 @@ func TestLogsAreHeardAndDecideNothing(t *testing.T) {
 		t.Errorf("nothing contradicts: %+v", v.Observations)
 	}
 	sources, _ = json.Marshal(without.Investigation.Sources)
-	if want := `{"name":"loki","status":"absent","reason":"not configured"},{"name":"elasticsearch","status":"absent","reason":"not configured"}`; !strings.Contains(string(sources), want) {
+	if want := `{"name":"loki","status":"absent","reason":"logs.loki is not set"},{"name":"elasticsearch","status":"absent","reason":"logs.elasticsearch is not set"}`; !strings.Contains(string(sources), want) {
 		t.Errorf("without logs the sources are %s", sources)
 	}
 	l.Set(logstore.Broken)
 	failed := investigated(t, start, "logs: {loki: {url: "+l.URL+"}}\n")
-	if s := failed.Investigation.Sources; s[0].Status != incident.SourceFailed || !strings.Contains(s[0].Reason, "Loki answers 500") {
+	if s := failed.Investigation.Sources; s[0].Status != incident.SourceFailed || !strings.Contains(s[0].Reason, "Loki answers 500") ||
+		!slices.Contains(s, incident.Source{Name: "elasticsearch", Status: incident.SourceAbsent, Reason: "logs.elasticsearch is not set"}) {
 		t.Errorf("a store that fails is %+v", s)
 	}
 	hop := without.Investigation.Hops[0]

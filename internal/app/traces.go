@@ -73,7 +73,7 @@ func (t *Traces) tracers() (found []investigate.Tracer, absent []incident.Source
 	for _, name := range []string{traces.Jaeger, traces.Tempo} {
 		s := t.stores()[name]
 		if s.URL == "" {
-			absent = append(absent, incident.Source{Name: name, Status: incident.SourceAbsent, Reason: "traces." + name + ".url is not set"})
+			absent = append(absent, absentSource(name, "traces."+name+".url is not set"))
 			continue
 		}
 		o := traces.DefaultOptions()

@@ -34,6 +34,10 @@ func (r Record) Markdown(w io.Writer) error {
 	if !r.ClosedAt.IsZero() {
 		p.line("- Closed: %s, after %s", stamp(r.ClosedAt), r.ClosedAt.Sub(r.ReceivedAt).Round(time.Millisecond))
 	}
+	if r.Trace != "" {
+		p.line("- Trace: %s", code(r.Trace))
+	}
+	r.summary(p)
 	r.alerts(p)
 	r.found(p)
 	r.decided(p)
@@ -58,6 +62,21 @@ func on(node string) string {
 		return ""
 	}
 	return " on node " + code(node)
+}
+
+func (r Record) summary(p *page) {
+	if r.Summary == nil {
+		return
+	}
+	p.head("Summary", r.Summary.Len())
+	for _, section := range r.Summary.Sections() {
+		for _, s := range *section.Sentences {
+			p.line("- %s (%s)", code(s.Text), code(strings.Join(s.Evidence, " ")))
+		}
+	}
+	if r.Summary.By != "" {
+		p.line("\nWritten by %s; what rests on no evidence was taken out.", code(r.Summary.By))
+	}
 }
 
 func (r Record) alerts(p *page) {

@@ -22,12 +22,14 @@ type Record struct {
 	ReceivedAt time.Time        `json:"receivedAt"`
 	ClosedAt   time.Time        `json:"closedAt,omitzero"`
 	Seconds    float64          `json:"seconds,omitempty"` // from the one to the other
+	Trace      string           `json:"trace,omitempty"`   // id of its trace, where spans are sent to somebody
 
+	Summary     *incident.Summary      `json:"summary,omitempty"`
 	Alerts      []incident.Alert       `json:"alerts"`
 	Verdict     incident.Verdict       `json:"verdict,omitempty"`
 	Findings    []incident.Finding     `json:"findings,omitempty"`
 	Evidence    []incident.Evidence    `json:"evidence,omitempty"`
-	Way         []incident.Hop         `json:"way,omitempty"` // from the alert's target to this one, where they differ
+	Way         []incident.Hop         `json:"way,omitempty"` // the alert's target and the hops from it, where there were any
 	Extent      *incident.Extent       `json:"extent,omitempty"`
 	Sources     []incident.Source      `json:"sources,omitempty"`
 	Said        []incident.Observation `json:"observations,omitempty"`
@@ -72,7 +74,7 @@ type State struct {
 // Of is the record of an incident as it is now.
 func Of(inc incident.Incident) Record {
 	r := Record{APIVersion: incident.APIVersion, Kind: "IncidentRecord", ID: inc.ID, Phase: inc.Phase, Outcome: inc.Outcome, Reason: inc.Reason,
-		ReceivedAt: inc.ReceivedAt, ClosedAt: inc.ClosedAt, Alerts: inc.Alerts, Plan: inc.Plan, Decisions: inc.Decisions, Done: inc.Executions,
+		ReceivedAt: inc.ReceivedAt, ClosedAt: inc.ClosedAt, Trace: inc.Trace, Summary: inc.Summary, Alerts: inc.Alerts, Plan: inc.Plan, Decisions: inc.Decisions, Done: inc.Executions,
 		ActionItems: items(inc), Timeline: inc.Timeline, Episodes: inc.Episodes, Parent: inc.Parent, Parts: inc.Parts}
 	if !inc.ClosedAt.IsZero() {
 		r.Seconds = inc.ClosedAt.Sub(inc.ReceivedAt).Seconds()
@@ -84,8 +86,8 @@ func Of(inc incident.Incident) Record {
 		if i := d.Investigation; i != nil {
 			r.Extent, r.Sources, r.Said = i.Extent, i.Sources, i.Observations
 			r.Evidence = append(r.Evidence[:len(r.Evidence):len(r.Evidence)], i.Evidence...)
-			if i.Root > 0 && i.Root < len(i.Hops) {
-				r.Way = i.Hops[:i.Root+1]
+			if len(i.Hops) > 1 {
+				r.Way = i.Hops
 			}
 		}
 	}

@@ -95,12 +95,16 @@ func TestHostile(t *testing.T) {
 		"\n\n# heading\n\n<img src=x>\n\n| a | b |\n|---|---|\n[r]: https://evil.example\n- [x] done", "\\` <u> \\", "|x|\n---",
 	} {
 		inc := read(t, "../testdata/fixed/incident.json")
-		inc.Parent = &incident.Parent{}
+		inc.Parent, inc.Trace = &incident.Parent{}, "0af7"
+		inc.Summary = &incident.Summary{By: "m", Title: make([]incident.Sentence, 1), FollowUps: []incident.Sentence{{Evidence: []string{"e1"}}}}
 		inc.Diagnosis.Investigation = &incident.Investigation{Root: 1, Hops: make([]incident.Hop, 2), Extent: &incident.Extent{}, Observations: make([]incident.Observation, 1),
 			Sources: []incident.Source{{Status: incident.SourceFailed}}}
 		clean := markdown(t, inc)
 		soil(reflect.ValueOf(&inc).Elem(), evil)
 		inc.Diagnosis.Investigation.Root = 1
+		if inc.Summary.Title[0].Text != evil {
+			t.Fatal("no summary")
+		}
 		got := markdown(t, inc)
 		if strings.Count(got, "evil")+strings.Count(got, "<u>")+strings.Count(got, "---") < 10 {
 			t.Fatalf("the texts are not there:\n%s", got)
@@ -132,5 +136,30 @@ func TestActionItems(t *testing.T) {
 		Diagnosis: &incident.Diagnosis{Investigation: &incident.Investigation{Sources: []incident.Source{{Name: "loki", Status: incident.SourceFailed, Reason: "503"}, {Name: "jaeger", Status: incident.SourceAbsent}}}}}
 	if got := strings.Join(Of(inc).ActionItems, "|"); got != "first|second|See why loki did not answer: 503" {
 		t.Errorf("items %s", got)
+	}
+}
+
+// What was looked at on the way is kept, also where the alert's own target is the root; and
+// what was written about it.
+func TestWayAndSummary(t *testing.T) {
+	inc := read(t, "../testdata/fixed/incident.json")
+	inc.Trace = "0af7651916cd43dd8448eb211c80319c"
+	inc.Summary = &incident.Summary{By: "sage-1", Title: []incident.Sentence{{Text: "cart-1 was throttled", Evidence: []string{"f1", "e1"}}}}
+	inc.Diagnosis.Investigation = &incident.Investigation{Hops: []incident.Hop{
+		{Target: inc.Target, Verdict: incident.Confirmed, Message: "throttled"},
+		{Target: incident.Target{Namespace: "shop", Pod: "ledger-0"}, Verdict: incident.Clean, Message: "nothing found"},
+	}}
+	got := markdown(t, inc)
+	for _, want := range []string{
+		"- Trace: `0af7651916cd43dd8448eb211c80319c`\n", "\n## Summary\n\n- `cart-1 was throttled` (`f1 e1`)\n",
+		"Written by `sage-1`", "`confirmed`: `throttled`", "2. `pod shop/ledger-0`, `clean`: `nothing found`\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	inc.Diagnosis.Investigation.Hops = inc.Diagnosis.Investigation.Hops[:1]
+	if r := Of(inc); r.Way != nil {
+		t.Errorf("one hop is a way: %+v", r.Way)
 	}
 }
