@@ -44,7 +44,10 @@ func TestPauses(t *testing.T) {
 				}
 			}
 			longest := time.Duration(j.Pauses.Longest)
-			near("tracepoints", j.Pauses.NS+j.Safepoints.NS, stopped, window/20)
+			// The log begins and ends its times inside of the tracepoints': G1's pauses, of which
+			// there are many, are 0.1 to 0.4 ms longer to these on a busy machine.
+			each := time.Duration(j.Pauses.Count) * 200 * time.Microsecond
+			near("tracepoints", j.Pauses.NS+j.Safepoints.NS, stopped, window/20+each)
 			if j.HeapBefore == 0 || j.HeapAfter == 0 || j.HeapBefore > 65<<20 || j.HeapAfter > 65<<20 {
 				t.Errorf("heap %d -> %d of 64 MB", j.HeapBefore, j.HeapAfter)
 			}
