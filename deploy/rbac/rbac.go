@@ -1,7 +1,7 @@
-// Package rbac knows the rights that a cluster gives kmend: the manifests of
-// this folder, as `kubectl apply -f deploy/rbac` reads them. The actions on
-// Kubernetes ask it which file grants what they lack; the tests run with exactly
-// these rights.
+// Package rbac knows the rights that a cluster gives kmend and its agents: the
+// manifests of this folder, as `kubectl apply -f deploy/rbac` reads them. The
+// actions on Kubernetes ask it which file grants what they lack; the tests run with
+// exactly these rights.
 package rbac
 
 import (
@@ -41,9 +41,21 @@ func Objects() (out []*unstructured.Unstructured, err error) {
 	return out, err
 }
 
-// Grants are the rights of all files.
-func Grants() (out []Grant, err error) {
+// agents is the one file whose rights are the agents' and not kmend's. It is read
+// after base.yaml, which makes the namespace.
+const agents = "kmend-agent.yaml"
+
+// Grants are kmend's rights of all files.
+func Grants() ([]Grant, error) { return grants(func(file string) bool { return file != agents }) }
+
+// AgentGrants are the agents' rights.
+func AgentGrants() ([]Grant, error) { return grants(func(file string) bool { return file == agents }) }
+
+func grants(of func(file string) bool) (out []Grant, err error) {
 	err = each(func(file string, o *unstructured.Unstructured) error {
+		if !of(file) {
+			return nil
+		}
 		if o.GetKind() != "ClusterRole" && o.GetKind() != "Role" {
 			return nil
 		}

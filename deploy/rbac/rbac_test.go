@@ -1,6 +1,7 @@
 package rbac
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -43,14 +44,35 @@ func TestGrants(t *testing.T) {
 	}
 }
 
-// Every role is bound, and to the service account that base.yaml makes.
+// An agent, which is privileged on its node, may do one thing in the cluster.
+func TestAgentGrants(t *testing.T) {
+	got, err := AgentGrants()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Grant{{"deploy/rbac/kmend-agent.yaml", "create", "authentication.k8s.io", "tokenreviews", nil}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("agents are granted %+v, want %+v", got, want)
+	}
+	if f := File("create", "authentication.k8s.io", "tokenreviews"); f != "" {
+		t.Errorf("%s grants kmend to review tokens", f)
+	}
+}
+
+// Every role is bound, and to the service account that base.yaml makes; the agents'
+// to theirs.
 func TestBindings(t *testing.T) {
 	objects, err := Objects()
 	if err != nil {
 		t.Fatal(err)
 	}
 	bound, roles := map[string]bool{}, map[string]bool{}
+	made := false
 	for _, o := range objects {
+		made = made || o.GetKind() == "Namespace"
+		if o.GetNamespace() != "" && !made {
+			t.Errorf("%s %s is made before its namespace", o.GetKind(), o.GetName())
+		}
 		switch kind := o.GetKind(); kind {
 		case "ClusterRole", "Role":
 			roles[kind+" "+o.GetName()] = true
@@ -59,7 +81,11 @@ func TestBindings(t *testing.T) {
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(o.Object, &b, true); err != nil {
 				t.Fatal(err)
 			}
-			if want := (rbacv1.Subject{Kind: "ServiceAccount", Namespace: "kmend", Name: "kmend"}); len(b.Subjects) != 1 || b.Subjects[0] != want {
+			name := "kmend"
+			if o.GetName() == "kmend-agent" {
+				name = "kmend-agent"
+			}
+			if want := (rbacv1.Subject{Kind: "ServiceAccount", Namespace: "kmend", Name: name}); len(b.Subjects) != 1 || b.Subjects[0] != want {
 				t.Errorf("%s %s binds %v", kind, o.GetName(), b.Subjects)
 			}
 			bound[b.RoleRef.Kind+" "+b.RoleRef.Name] = true
