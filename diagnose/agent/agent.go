@@ -21,6 +21,7 @@ import (
 type Agent struct {
 	o       Options
 	node    incident.Node
+	strict  bool // the node's name is known, and not guessed from the host's
 	kernel  *symbols.KernelSymbols
 	pool    pool
 	metrics *metrics
@@ -39,7 +40,8 @@ func New(o Options) (*Agent, error) {
 	if o.open == nil {
 		o.open = func(m *meter) (prober, error) { return openKit(threads.DefaultOptions().MaxGroups, kernel, m) }
 	}
-	if o.NodeName == "" {
+	strict := o.NodeName != ""
+	if !strict {
 		name, err := os.Hostname()
 		if err != nil {
 			return nil, fmt.Errorf("naming the node: %w", err)
@@ -58,6 +60,7 @@ func New(o Options) (*Agent, error) {
 			CPUs:         runtime.NumCPU(),
 			AgentVersion: o.Version,
 		},
+		strict:  strict,
 		kernel:  kernel,
 		pool:    pool{open: o.open},
 		metrics: newMetrics(o.Registerer),
@@ -133,7 +136,11 @@ func (a *Agent) Measure(ctx context.Context, r Request, progress func(Progress))
 			return a.recorded(ctx, r)
 		}
 	}
-	m, err := measure(ctx, r, progress)
+	var m incident.Measurement
+	err := a.mine(r.Target)
+	if err == nil {
+		m, err = measure(ctx, r, progress)
+	}
 	a.metrics.observe(m, err, time.Since(started))
 	return m, err
 }

@@ -21,6 +21,17 @@ type scope struct {
 	key    string // one measurement at a time for each
 }
 
+// mine refuses a target that is said to be on another node, before anything is
+// looked up: a process or a control group of that name may be here too. An agent
+// that was not told its node's name leaves it to who asked.
+func (a *Agent) mine(t incident.Target) error {
+	if !a.strict || t.Node == "" || incident.SameNode(t.Node, a.node.Name) {
+		return nil
+	}
+	return refuse(ErrNotFound, "%s is on node %.253q, and this is the agent of node %q, which answers for its own node only: ask the agent there, or correct the nodes of agents.static or this agent's --node-name",
+		t, t.Node, a.node.Name)
+}
+
 // resolve finds the target on the node. The first that is set decides: PID,
 // cgroup, pod, unit.
 func (a *Agent) resolve(ctx context.Context, n *cgroups.Node, t incident.Target) (scope, error) {

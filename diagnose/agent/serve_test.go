@@ -173,6 +173,30 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// An agent that knows its node's name does not look at what is on another: here the
+// process is there, and would be measured.
+func TestTargetsOnOtherNodes(t *testing.T) {
+	loaded := false
+	open := func(*meter) (prober, error) { loaded = true; return fakeProbe{}, nil }
+	a := newAgent(t, func(o *Options) { o.open, o.NodeName = open, "n1.example.com" })
+	for _, past := range []time.Time{{}, time.Now().Add(-time.Minute)} {
+		_, err := a.Measure(t.Context(), Request{Target: incident.Target{PID: os.Getpid(), Node: "n2"}, Window: 100 * time.Millisecond, Since: past}, nil)
+		if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `on node "n2", and this is the agent of node "n1.example.com"`) {
+			t.Errorf("since %v: %v", past, err)
+		}
+	}
+	if loaded {
+		t.Error("the probe was loaded for a target on another node")
+	}
+	unnamed := newAgent(t, func(o *Options) { o.open = open })
+	for node, a := range map[string]*Agent{"": a, "n1": a, "N1.example.com": a, "n2": unnamed} {
+		r := Request{Target: incident.Target{PID: os.Getpid(), Node: node}, Window: 100 * time.Millisecond}
+		if _, err := a.Measure(t.Context(), r, nil); err != nil {
+			t.Errorf("node %q: %v", node, err)
+		}
+	}
+}
+
 func TestVersionsThatDoNotMeet(t *testing.T) {
 	s := newServer(t, fakeProbe{}, nil)
 	c := s.client(t, nil)
