@@ -45,9 +45,10 @@ func TestUsage(t *testing.T) {
 		"":                                       "expected one of",
 		"serve":                                  "--token-file are needed",
 		"serve --insecure-loopback --tls-cert x": "choose one",
-		"serve --max-window never":               "--max-window",
-		"capabilities -o yaml":                   "must be one of",
-		"nonsense":                               "unexpected argument",
+		"serve --tls-cert x --tls-key x --token-review --token-file x": "choose one",
+		"serve --max-window never":                                     "--max-window",
+		"capabilities -o yaml":                                         "must be one of",
+		"nonsense":                                                     "unexpected argument",
 	} {
 		status, _, stderr := command(t.Context(), strings.Fields(args)...)
 		if status != exitUsage || !strings.Contains(stderr, text) {
@@ -55,6 +56,9 @@ func TestUsage(t *testing.T) {
 		}
 	}
 	for args, text := range map[string]string{
+		"serve --tls-cert x --tls-key x --token-review --api-host= ":                                        "run the agent as a pod",
+		"serve --insecure-loopback --token-review --api-host=h --api-port=1 --caller=kmend":                 "write NAMESPACE/NAME",
+		"serve --insecure-loopback --token-review --api-host=h --api-port=1 --api-credentials=/nonexistent": "/nonexistent",
 		"serve --insecure-loopback":                                                      "only a loopback address",
 		"serve --insecure-loopback --listen 127.0.0.1:0 --max-at-once 0":                 "MaxAtOnce is 0",
 		"serve --tls-cert /nonexistent --tls-key /nonexistent --token-file /nonexistent": "/nonexistent",

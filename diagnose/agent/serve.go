@@ -20,11 +20,14 @@ import (
 
 // ServerOptions says how an agent is reached.
 type ServerOptions struct {
-	Listen           string // HOST:PORT
-	CertFile         string // PEM, with its chain; read again when it changes
-	KeyFile          string
-	TokenFile        string // bearer token that callers must have
-	InsecureLoopback bool   // without TLS and token, on a loopback address only
+	Listen    string // HOST:PORT
+	CertFile  string // PEM, with its chain; read again when it changes
+	KeyFile   string
+	TokenFile string // bearer token that callers must have
+	// CheckToken lets callers in by their bearer tokens, in place of TokenFile:
+	// package tokenreview has one. An error is told to the caller.
+	CheckToken       func(ctx context.Context, token string) error
+	InsecureLoopback bool // without TLS and token, on a loopback address only
 	// MaxConnAge ends connections gently, so that a rotated certificate reaches
 	// callers that never disconnect.
 	MaxConnAge time.Duration
@@ -54,7 +57,9 @@ func (o ServerOptions) validate() error {
 		return errors.New("InsecureLoopback and a certificate are both set; choose one")
 	case !o.InsecureLoopback && (o.CertFile == "" || o.KeyFile == ""):
 		return errors.New("CertFile or KeyFile is empty; TLS is required, except with InsecureLoopback on a loopback address")
-	case !o.InsecureLoopback && o.TokenFile == "":
+	case o.TokenFile != "" && o.CheckToken != nil:
+		return errors.New("TokenFile and CheckToken are both set; choose one")
+	case !o.InsecureLoopback && o.TokenFile == "" && o.CheckToken == nil:
 		return errors.New("TokenFile is empty; callers must have a bearer token, except with InsecureLoopback on a loopback address")
 	case o.MaxConnAge < time.Second:
 		return fmt.Errorf("MaxConnAge is %s; allowed: 1s and more", o.MaxConnAge)
@@ -91,7 +96,10 @@ func Serve(ctx context.Context, a *Agent, o ServerOptions) error {
 		if _, err := readToken(o.TokenFile); err != nil {
 			return fmt.Errorf("agent server: %w", err)
 		}
-		api = guarded(o.TokenFile, api)
+		api = guarded(fromFile(o.TokenFile), api)
+	}
+	if o.CheckToken != nil {
+		api = guarded(o.CheckToken, api)
 	}
 	mux.Handle("/"+agentpbconnect.AgentServiceName+"/", aged(o.MaxConnAge, api))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -170,6 +171,33 @@ func TestTokens(t *testing.T) {
 	}
 	if _, err := c.Capabilities(t.Context()); err == nil || !strings.Contains(err.Error(), "is empty") {
 		t.Errorf("empty token file of the client: %v", err)
+	}
+}
+
+// Who checks tokens sees each request's, and its words reach the caller; without
+// its leave nothing is answered.
+func TestCheckToken(t *testing.T) {
+	s := newServer(t, fakeProbe{}, func(o *ServerOptions) {
+		o.TokenFile = ""
+		o.CheckToken = func(_ context.Context, token string) error {
+			if token != "horse" {
+				return fmt.Errorf("%d characters, and none may ask: run kmend as another", len(token))
+			}
+			return nil
+		}
+	})
+	if _, err := s.client(t, nil).Measure(t.Context(), self, nil); err != nil {
+		t.Error(err)
+	}
+	for file, text := range map[string]string{"": "0 characters, and none may ask: run kmend as another", s.ca.write("wrong", "correct"): "7 characters"} {
+		c := s.client(t, func(o *ClientOptions) { o.TokenFile = file })
+		_, capErr := c.Capabilities(t.Context())
+		_, err := c.Measure(t.Context(), self, nil)
+		for _, err := range []error{capErr, err} {
+			if !errors.Is(err, ErrUnauthenticated) || !strings.Contains(err.Error(), text) {
+				t.Errorf("%v, want %q", err, text)
+			}
+		}
 	}
 }
 
@@ -383,6 +411,10 @@ func TestOptionsThatAreRefused(t *testing.T) {
 	}{
 		{func(o *ServerOptions) {}, "TLS is required"},
 		{func(o *ServerOptions) { o.CertFile, o.KeyFile = "a", "b" }, "TokenFile is empty"},
+		{func(o *ServerOptions) {
+			o.CertFile, o.KeyFile, o.TokenFile = "a", "b", "c"
+			o.CheckToken = func(context.Context, string) error { return nil }
+		}, "TokenFile and CheckToken"},
 		{func(o *ServerOptions) { o.InsecureLoopback = true }, "only a loopback address"},
 		{func(o *ServerOptions) { o.InsecureLoopback, o.Listen = true, "0.0.0.0:0" }, "only a loopback address"},
 		{func(o *ServerOptions) { o.InsecureLoopback, o.Listen, o.CertFile = true, "[::1]:0", "x" }, "choose one"},

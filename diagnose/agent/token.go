@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -27,19 +29,33 @@ func readToken(file string) (string, error) {
 	return token, nil
 }
 
-// guarded lets requests with the file's bearer token through. The file is read
-// for every request, so that a rotated secret applies at once; when it cannot be
-// read nobody is let in.
-func guarded(tokenFile string, h http.Handler) http.Handler {
-	refusals := connect.NewErrorWriter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// fromFile checks against the file's bearer token. The file is read for every
+// request, so that a rotated secret applies at once; when it cannot be read nobody
+// is let in.
+func fromFile(tokenFile string) func(context.Context, string) error {
+	return func(_ context.Context, got string) error {
 		want, err := readToken(tokenFile)
-		got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		// Hashes have one length, so that the comparison's time tells nothing.
 		a, b := sha256.Sum256([]byte(want)), sha256.Sum256([]byte(got))
-		if err != nil || !ok || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+		if err != nil || subtle.ConstantTimeCompare(a[:], b[:]) != 1 {
+			return errors.New("the bearer token is missing or wrong: give kmend the agents' token file")
+		}
+		return nil
+	}
+}
+
+// guarded lets requests through whose bearer token check lets in; "" is that of
+// a request without one.
+func guarded(check func(ctx context.Context, token string) error, h http.Handler) http.Handler {
+	refusals := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			token = ""
+		}
+		if err := check(r.Context(), token); err != nil {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			no := refuse(ErrUnauthenticated, "the bearer token is missing or wrong: give kmend the agents' token file")
+			no := refuse(ErrUnauthenticated, "%s", err)
 			_ = refusals.Write(w, r, toConnect(no)) // the caller has gone
 			return
 		}
