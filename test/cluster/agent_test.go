@@ -23,18 +23,17 @@ import (
 	"github.com/kmend/kmend/test/server"
 )
 
-// startAgent runs `kmend-agent serve` as a DaemonSet would, with TLS and a token.
-func startAgent(t *testing.T) server.Agent {
+// startAgent runs `kmend-agent serve` as a DaemonSet would, with TLS and with the
+// rights of deploy/rbac, by which it knows kmend's service account. Further args
+// count over its own. What it gives is for kmend, with a token as kmend's pod has.
+func startAgent(t *testing.T, args ...string) server.Agent {
 	t.Helper()
-	dir := t.TempDir()
-	cert, key := selfSigned(t, dir)
-	token := filepath.Join(dir, "token")
-	if err := os.WriteFile(token, []byte(rand.Text()+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	grant(t)
+	cert, key := selfSigned(t, t.TempDir())
 	addr := net.JoinHostPort(node.IP(), "9791")
-	p, err := process.Start(process.Spec{Name: "kmend-agent", Path: program(t, "kmend-agent"), Args: []string{"serve", "--listen=" + addr,
-		"--tls-cert=" + cert, "--tls-key=" + key, "--token-file=" + token, "--node-name=" + NodeName}})
+	p, err := process.Start(process.Spec{Name: "kmend-agent", Path: program(t, "kmend-agent"), Args: append([]string{"serve", "--listen=" + addr,
+		"--tls-cert=" + cert, "--tls-key=" + key, "--node-name=" + NodeName, "--socket=",
+		"--token-review", "--api-host=" + node.IP(), "--api-port=" + apiPort, "--api-credentials=" + credentials(t, "kmend", "kmend-agent")}, args...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +50,7 @@ func startAgent(t *testing.T) server.Agent {
 	if err := p.WaitFor(ctx, func(ctx context.Context) error { return healthy(ctx, "https://"+addr, cert) }); err != nil {
 		t.Fatal(err)
 	}
-	return server.Agent{Node: NodeName, URL: "https://" + addr, CAFile: cert, TokenFile: token}
+	return server.Agent{Node: NodeName, URL: "https://" + addr, CAFile: cert, TokenFile: tokenOf(t, "kmend", "kmend", "kmend-agent")}
 }
 
 func healthy(ctx context.Context, url, ca string) error {
