@@ -16,6 +16,7 @@ import (
 
 //go:generate sh -c "go run . runbook schema > runbook.tmp && mv runbook.tmp ../../runbooks/runbook.schema.json"
 //go:generate sh -c "go run . policy schema > policy.tmp && mv policy.tmp ../../policies/policy.schema.json"
+//go:generate sh -c "go run . config schema > config.tmp && mv config.tmp ../../deploy/kmend.schema.json"
 
 // runbookCmd is `kmend runbook`.
 type runbookCmd struct {
@@ -41,23 +42,28 @@ type runbookLintCmd struct{ lintFlags }
 
 // Run checks the runbooks.
 func (c *runbookLintCmd) Run(_ context.Context, out *output) error {
-	return c.lint(out.Stdout, "runbook", func(paths []string) (interface{ Len() int }, error) {
-		specs, err := app.ActionSpecs()
-		if err != nil {
-			return nil, err
-		}
-		return runbooks.Load(paths, specs)
-	})
+	return c.lint(out.Stdout, "runbook", loadRunbooks)
 }
 
 type policyLintCmd struct{ lintFlags }
 
 // Run checks the policies.
 func (c *policyLintCmd) Run(_ context.Context, out *output) error {
-	return c.lint(out.Stdout, "policy", func(paths []string) (interface{ Len() int }, error) {
-		return policies.Load(paths)
-	})
+	return c.lint(out.Stdout, "policy", loadPolicies)
 }
+
+// loader reads all documents behind paths.
+type loader func(paths []string) (interface{ Len() int }, error)
+
+func loadRunbooks(paths []string) (interface{ Len() int }, error) {
+	specs, err := app.ActionSpecs()
+	if err != nil {
+		return nil, err
+	}
+	return runbooks.Load(paths, specs)
+}
+
+func loadPolicies(paths []string) (interface{ Len() int }, error) { return policies.Load(paths) }
 
 type runbookSchemaCmd struct{}
 
@@ -102,54 +108,52 @@ type lintedFile struct {
 	OK        bool              `json:"ok"`
 	Documents int               `json:"documents"` // that are right; 0 unless OK
 	Errors    []*document.Error `json:"errors,omitempty"`
+	noun      string            // what its documents are
 }
 
-// lint checks each file by itself, then all of them together for what only the
-// set can show: names that are taken twice.
-func (c *lintFlags) lint(w io.Writer, noun string, load func([]string) (interface{ Len() int }, error)) error {
-	files, err := document.Files(c.Files)
+// lint checks files of one kind and prints what is wrong.
+func (c *lintFlags) lint(w io.Writer, noun string, load loader) error {
+	files, err := lintAll(c.Files, noun, load)
 	if err != nil {
 		return err
 	}
-	report := lintReport{APIVersion: incident.APIVersion, Kind: "LintReport", OK: true}
+	return printLinted(w, c.Output, files)
+}
+
+// lintAll checks each file by itself, then all of them together for what only the
+// set can show: names that are taken twice.
+func lintAll(paths []string, noun string, load loader) ([]lintedFile, error) {
+	files, err := document.Files(paths)
+	if err != nil {
+		return nil, err
+	}
+	var all []lintedFile
 	var right []string
 	for _, file := range files {
-		linted := lintedFile{File: file}
+		linted := lintedFile{File: file, noun: noun}
 		set, err := load([]string{file})
 		if linted.Errors, err = positioned(err); err != nil {
-			return err
+			return nil, err
 		}
 		if linted.OK = linted.Errors == nil; linted.OK {
 			linted.Documents = set.Len()
 			right = append(right, file)
 		}
-		report.Files = append(report.Files, linted)
+		all = append(all, linted)
 	}
 	_, err = load(right)
 	together, err := positioned(err)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	wrong := 0
-	for i := range report.Files {
-		f := &report.Files[i]
+	for i := range all {
 		for _, e := range together {
-			if e.File == f.File {
+			if f := &all[i]; e.File == f.File {
 				f.OK, f.Documents, f.Errors = false, 0, append(f.Errors, e)
 			}
 		}
-		if !f.OK {
-			wrong++
-		}
 	}
-	report.OK = wrong == 0
-	if err := c.print(w, noun, report); err != nil {
-		return err
-	}
-	if wrong > 0 {
-		return fmt.Errorf("%d of %s wrong", wrong, count(len(files), "file"))
-	}
-	return nil
+	return all, nil
 }
 
 // positioned splits the errors that have a place in a file from any other.
@@ -161,21 +165,36 @@ func positioned(err error) ([]*document.Error, error) {
 	return nil, err
 }
 
-func (c *lintFlags) print(w io.Writer, noun string, report lintReport) error {
-	if c.Output == "json" {
+// printLinted prints the account of files; that one is wrong is an error.
+func printLinted(w io.Writer, output string, files []lintedFile) error {
+	wrong := 0
+	for _, f := range files {
+		if !f.OK {
+			wrong++
+		}
+	}
+	var err error
+	if output == "json" {
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		err = enc.Encode(lintReport{APIVersion: incident.APIVersion, Kind: "LintReport", OK: wrong == 0, Files: files})
+	} else {
+		err = textOf(w, files)
 	}
-	for _, f := range report.Files {
-		if f.OK {
-			if _, err := fmt.Fprintf(w, "%s: ok (%s)\n", f.File, count(f.Documents, noun)); err != nil {
-				return err
-			}
-			continue
+	if err == nil && wrong > 0 {
+		err = fmt.Errorf("%d of %s wrong", wrong, count(len(files), "file"))
+	}
+	return err
+}
+
+func textOf(w io.Writer, files []lintedFile) error {
+	for _, f := range files {
+		text := fmt.Sprintf("%s: ok (%s)", f.File, count(f.Documents, f.noun))
+		if !f.OK {
+			text = document.Errors(f.Errors).Error()
 		}
-		if _, err := fmt.Fprintln(w, document.Errors(f.Errors)); err != nil {
+		if _, err := fmt.Fprintln(w, text); err != nil {
 			return err
 		}
 	}

@@ -34,6 +34,7 @@ type cli struct {
 	Deny      denyCmd      `cmd:"" help:"Deny the plan of an incident that waits for a person."`
 	Report    reportCmd    `cmd:"" help:"Show what is sent of an incident, and send nothing."`
 	Route     routeCmd     `cmd:"" help:"Try the routes of a configuration."`
+	Config    configCmd    `cmd:"" help:"Check a configuration with all that it names, or print its JSON Schema."`
 	Runbook   runbookCmd   `cmd:"" help:"Check runbooks, simulate one, or print their JSON Schema."`
 	Policy    policyCmd    `cmd:"" help:"Check policies, and test what they decide."`
 	Pause     pauseCmd     `cmd:"" help:"Stop a server from changing anything, at once."`

@@ -152,9 +152,6 @@ func (a *App) wire(ctx context.Context) error {
 		o.Groups = a.slack.client
 		a.posters = append(a.posters, a.slack.poster)
 	}
-	if p := a.config.PagerDuty; p != nil && p.RoutingKeyFile == "" && set.Acknowledging() {
-		return errors.New("a policy has pagerduty.acknowledge and the configuration no pagerduty.routingKeyFile: an acknowledgement ends PagerDuty's escalation, and kmend could page nobody when it fails; set it, or remove acknowledge")
-	}
 	if a.config.LLM != nil {
 		if a.llm, err = newLLM(*a.config.LLM, db, a.registry, a.log, a.traceModels); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/internal/document"
 	"github.com/kmend/kmend/internal/secret"
 )
 
@@ -64,6 +65,13 @@ func (c *checker) exists(path, file string) {
 	}
 }
 
+// documents checks that there is a YAML file, or a directory of them.
+func (c *checker) documents(path, file string) {
+	if _, err := document.Files([]string{file}); err != nil {
+		c.at(path, "%s: %v", shown(path), err)
+	}
+}
+
 // problems checks every field that its type does not check.
 func (c Config) problems() []problem {
 	var k checker
@@ -88,10 +96,10 @@ func (c Config) problems() []problem {
 	k.duration("diagnose.window", c.Diagnose.Window, 500*time.Millisecond, maxWindow)
 	k.duration("agents.timeout", c.Agents.Timeout, time.Second, 5*time.Minute)
 	for i, p := range c.Runbooks {
-		k.exists(fmt.Sprintf("runbooks.%d", i), p)
+		k.documents(fmt.Sprintf("runbooks.%d", i), p)
 	}
 	for i, p := range c.Policies {
-		k.exists(fmt.Sprintf("policies.%d", i), p)
+		k.documents(fmt.Sprintf("policies.%d", i), p)
 	}
 	if !c.Kubernetes.Enabled && c.Kubernetes.Kubeconfig != "" {
 		k.at("kubernetes.kubeconfig", "kubernetes.kubeconfig is set and kubernetes.enabled is not; set enabled: true, or remove it")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -200,11 +201,14 @@ func DefaultConfig() Config {
 // taken from the file's directory. The errors carry file, line, column and the
 // source line.
 func Load(path string) (Config, error) {
-	docs, err := document.Read(path)
+	c, doc, err := read(path)
 	if err != nil {
 		return Config{}, err
 	}
-	return decode(docs, filepath.Dir(path))
+	if errs := placed(doc, c.problems()); len(errs) > 0 {
+		return Config{}, errs
+	}
+	return c, nil
 }
 
 // Default is DefaultConfig, checked for this machine.
@@ -216,32 +220,42 @@ func Default() (Config, error) {
 	return c, nil
 }
 
-func decode(docs []*document.Document, dir string) (Config, error) {
+// read reads the configuration at path as far as its types say what is right.
+func read(path string) (Config, *document.Document, error) {
+	docs, err := document.Read(path)
+	if err != nil {
+		return Config{}, nil, err
+	}
 	doc := docs[0]
 	if len(docs) > 1 {
-		return Config{}, docs[1].Root.Errorf("a second document; a configuration is one")
+		return Config{}, nil, document.Errors{docs[1].Root.Errorf("a second document; a configuration is one")}
 	}
 	schema, err := document.SchemaOf(Config{})
 	if err != nil {
-		return Config{}, err
+		return Config{}, nil, err
 	}
 	if errs := schema.Check(doc.Root, ""); len(errs) > 0 {
-		return Config{}, errs
+		return Config{}, nil, errs
 	}
 	c := DefaultConfig()
 	if err := doc.Decode(&c); err != nil {
-		return Config{}, err
+		if at, ok := errors.AsType[*document.Error](err); ok {
+			err = document.Errors{at}
+		}
+		return Config{}, nil, err
 	}
-	c.resolve(dir)
+	c.resolve(filepath.Dir(path))
+	return c, doc, nil
+}
+
+// placed says where in the document each problem is.
+func placed(doc *document.Document, problems []problem) document.Errors {
 	var errs document.Errors
-	for _, p := range c.problems() {
+	for _, p := range problems {
 		node, _ := doc.Root.At(p.path...)
 		errs = append(errs, node.Errorf("%s", p.message))
 	}
-	if len(errs) > 0 {
-		return Config{}, errs
-	}
-	return c, nil
+	return errs
 }
 
 // resolve makes relative paths absolute, from the directory of the file that names

@@ -159,3 +159,18 @@ func TestLoopback(t *testing.T) {
 		}
 	}
 }
+
+// The schema that editors use is the one that kmend checks with.
+func TestTheCommittedSchemaIsCurrent(t *testing.T) {
+	want, err := ConfigSchema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../../deploy/kmend.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(want) {
+		t.Error("deploy/kmend.schema.json is not what the types say; run: go generate ./cmd/kmend")
+	}
+}

@@ -113,8 +113,13 @@ func (a *App) policies() (*policies.Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p := a.config.PagerDuty; p != nil && p.RoutingKeyFile == "" && set.Acknowledging() {
+		return nil, errAcknowledges
+	}
 	return set.WithDryRun(a.config.DryRun), nil
 }
+
+var errAcknowledges = errors.New("a policy has pagerduty.acknowledge and the configuration no pagerduty.routingKeyFile: an acknowledgement ends PagerDuty's escalation, and kmend could page nobody when it fails; set it, or remove acknowledge")
 
 // guard gives the policies what they ask about; the cluster's switch comes after
 // the others.
