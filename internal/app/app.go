@@ -46,6 +46,9 @@ type App struct {
 	posters   watchers
 	workloads *workloads.Workloads // nil: no cluster is configured
 	local     *agent.Agent         // of this node; nil: it is not measured
+	now       current
+	reloads   *reloads
+	templates []string // files of those in use
 	started   atomic.Bool
 	listener  net.Listener
 	server    *http.Server
@@ -110,20 +113,18 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	planner, err := a.planner(executor.Specs())
-	if err != nil {
-		return fmt.Errorf("loading runbooks: %w", err)
-	}
-	set, err := a.policies()
-	if err != nil {
-		return fmt.Errorf("loading policies: %w", err)
-	}
-	guards, err := a.guard(set, db, []guard.Switch{guard.Command{Pauses: db}}, cluster)
-	if err != nil {
+	a.reloads = &reloads{log: a.log, metrics: NewMetrics(a.registry)}
+	a.checks = append(a.checks, check{name: "configuration", run: a.reloads.broken})
+	if err = a.reloads.add("runbooks", func() []string { return a.config.Runbooks }, a.loadRunbooks(executor.Specs())); err != nil {
 		return err
 	}
-	if asking := set.Asking(); len(asking) > 0 && len(a.config.Approvers) == 0 && (a.config.Slack == nil || !set.AskingInSlack()) {
-		a.log.Warn("policies ask for approval and nobody may approve, so plans will expire; set approvers", "rules", asking)
+	switches := []guard.Switch{guard.Command{Pauses: db}}
+	if err = a.reloads.add("policies", func() []string { return a.config.Policies }, a.loadPolicies(db, switches, cluster)); err != nil {
+		return err
+	}
+	a.templates = a.config.TemplateFiles()
+	if err = a.reloads.add("routes", a.routeFiles, a.loadRoutes); err != nil {
+		return err
 	}
 	investigator, err := a.investigator()
 	if err != nil {
@@ -131,7 +132,7 @@ func (a *App) wire(ctx context.Context) error {
 	}
 	o := respond.DefaultOptions()
 	o.Investigator = investigator
-	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, planner, guards, executor
+	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, &a.now, &a.now, executor
 	o.TargetOf, o.Logger, o.Metrics = a.config.mapping().Target, a.log, respond.NewMetrics(a.registry)
 	o.Tracer = a.tracer
 	o.Window, o.ApprovalExpiry, o.QueueLimit = a.config.Diagnose.Window.D(), a.config.ApprovalExpiry.D(), a.config.Webhook.MaxOpenIncidents
@@ -139,14 +140,10 @@ func (a *App) wire(ctx context.Context) error {
 	if o.Retention, err = a.config.keeps(); err != nil {
 		return err
 	}
-	o.MaxEvidenceAge = set.MaxEvidenceAge()
+	o.MaxEvidenceAge = a.now.maxEvidenceAge
 	o.MeasureTimeout = a.config.measureTimeout()
-	routes, err := a.config.Routing()
-	if err != nil {
-		return err
-	}
 	if a.config.Slack != nil {
-		if a.slack, err = newSlack(*a.config.Slack, routes, db, a.registry, a.log); err != nil {
+		if a.slack, err = newSlack(*a.config.Slack, &a.now, db, a.registry, a.log); err != nil {
 			return err
 		}
 		o.Groups = a.slack.client
@@ -158,7 +155,7 @@ func (a *App) wire(ctx context.Context) error {
 		}
 	}
 	if a.config.PagerDuty != nil {
-		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, routes, db, a.registry, a.log, a.llm); err != nil {
+		if a.pagerduty, err = newPagerDuty(*a.config.PagerDuty, &a.now, db, a.registry, a.log, a.llm); err != nil {
 			return err
 		}
 		a.posters = append(a.posters, a.pagerduty.poster)
@@ -178,7 +175,7 @@ func (a *App) wire(ctx context.Context) error {
 			return err
 		}
 	}
-	h, err := a.router(a.responder, db, guards)
+	h, err := a.router(a.responder, db)
 	if err != nil {
 		return err
 	}
@@ -207,6 +204,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.workloads != nil {
 		a.background(ctx, "view of the cluster", a.workloads.Run)
 	}
+	a.background(ctx, "reading again", a.reloads.run)
 	if a.slack != nil {
 		a.background(ctx, "Slack", a.slack.run)
 	}

@@ -240,7 +240,7 @@ func TestPoliciesAreHeeded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := a.responder.MaxEvidenceAge; got != 7*time.Minute {
+		if got := a.responder.MaxEvidenceAge(); got != 7*time.Minute {
 			t.Errorf("the responder acts on evidence of %s; the policy allows 7m", got)
 		}
 		if err := a.Stop(t.Context()); err != nil {

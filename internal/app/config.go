@@ -53,6 +53,8 @@ type Config struct {
 
 	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
+
+	file string // where it was read; empty: nowhere
 }
 
 // Webhook configures /webhook/alertmanager and /webhook/grafana.
@@ -245,6 +247,7 @@ func read(path string) (Config, *document.Document, error) {
 		return Config{}, nil, err
 	}
 	c.resolve(filepath.Dir(path))
+	c.file = path
 	return c, doc, nil
 }
 

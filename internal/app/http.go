@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/kmend/kmend/incident"
-	"github.com/kmend/kmend/internal/guard"
 	"github.com/kmend/kmend/internal/respond"
 	"github.com/kmend/kmend/internal/store"
 	"github.com/kmend/kmend/webhook"
@@ -31,7 +30,7 @@ func (r receiver) Ingest(ctx context.Context, n incident.Notification) error {
 }
 
 // router makes every route of the server.
-func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard.Guard) (http.Handler, error) {
+func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handler, error) {
 	door, err := newDoors(a.config, a.log)
 	if err != nil {
 		return nil, err
@@ -49,7 +48,7 @@ func (a *App) router(responder *respond.Responder, db *store.Store, guard *guard
 	r.Handle("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{Registry: a.registry}))
 	r.Route("/api/v1", func(r chi.Router) {
 		api{a.log, door, summarized{db, a.traced}, responder}.routes(r)
-		stopper{a.log, door, db, guard}.routes(r)
+		stopper{a.log, door, db, &a.now}.routes(r)
 		doings{a.log, door, db}.routes(r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {

@@ -84,14 +84,14 @@ func (s sent) KeepSent(ctx context.Context, v pagerduty.Sent) error {
 	return s.db.KeepSent(ctx, store.Sent(v))
 }
 
-func newPagerDuty(c PagerDuty, routes *Routing, db *store.Store, reg prometheus.Registerer, log *slog.Logger, l *llmApp) (*pagerdutyApp, error) {
+func newPagerDuty(c PagerDuty, now *current, db *store.Store, reg prometheus.Registerer, log *slog.Logger, l *llmApp) (*pagerdutyApp, error) {
 	client, err := pagerduty.NewClient(pagerduty.Access{TokenFile: c.TokenFile, From: c.From, RoutingKeyFile: c.RoutingKeyFile, APIURL: c.APIURL, EventsURL: c.EventsURL})
 	if err != nil {
 		return nil, fmt.Errorf("configuring pagerduty: %w", err)
 	}
 	o := pagerduty.DefaultOptions()
 	o.Client, o.Incidents, o.Ledger, o.DedupLabel, o.Logger, o.Metrics = client, summarized{Store: db}, sent{db}, c.DedupLabel, log, pagerduty.NewMetrics(reg)
-	o.Routes = pages{routes}
+	o.Routes = pages{now}
 	if l != nil {
 		o.Hold = l.hold
 	}

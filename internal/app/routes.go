@@ -110,14 +110,10 @@ func (w Way) String() string {
 	return fmt.Sprintf("%s: Slack %s, PagerDuty %s", text, cmp.Or(w.Slack.Channel, "nothing"), pager)
 }
 
-// pages are the routes of PagerDuty.
-type pages struct{ *Routing }
-
-func (p pages) Of(inc incident.Incident) pagerduty.Route { return p.Routing.Of(inc).PagerDuty }
-
-func (p pages) Named(name string) pagerduty.Route {
-	if i := slices.IndexFunc(p.ways, func(w Way) bool { return w.Name == name }); i >= 0 {
-		return p.ways[i].PagerDuty
+// named is a route by its name; where it is gone, what is for all others.
+func (r *Routing) named(name string) Way {
+	if i := slices.IndexFunc(r.ways, func(w Way) bool { return w.Name == name }); i >= 0 {
+		return r.ways[i]
 	}
-	return p.others.PagerDuty
+	return r.others
 }

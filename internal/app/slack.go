@@ -52,14 +52,14 @@ func (m messages) KeepMessage(ctx context.Context, p report.Posted) error {
 }
 
 // newSlack makes what posts; listen makes what listens, once there is somebody to answer.
-func newSlack(c Slack, routes *Routing, db *store.Store, reg prometheus.Registerer, log *slog.Logger) (*slackApp, error) {
+func newSlack(c Slack, now *current, db *store.Store, reg prometheus.Registerer, log *slog.Logger) (*slackApp, error) {
 	client, err := report.NewClient(c.BotTokenFile, c.APIURL)
 	if err != nil {
 		return nil, err
 	}
 	o := report.DefaultOptions()
 	o.Client, o.Incidents, o.Ledger, o.Logger, o.Metrics = client, summarized{Store: db}, messages{db}, log, report.NewMetrics(reg)
-	o.Route = func(inc incident.Incident) report.Route { return routes.Of(inc).Slack }
+	o.Route = now.slackRoute
 	o.Buttons = c.SigningSecretFile != "" || c.AppTokenFile != ""
 	s := &slackApp{config: c, log: log, db: db, client: client}
 	s.poster, err = report.NewPoster(o)

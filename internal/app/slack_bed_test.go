@@ -31,7 +31,8 @@ type doubles struct {
 	uid       string // of the target: a precondition
 	version   int    // moves by itself
 	applied   int
-	freeze    string // why the guards deny now
+	done      incident.Plan // what was applied last
+	freeze    string        // why the guards deny now
 }
 
 func (h *doubles) set(change func(*doubles)) {
@@ -72,8 +73,8 @@ func (h *doubles) Preview(_ context.Context, p incident.Plan) (incident.Plan, er
 	return p, nil
 }
 
-func (h *doubles) Apply(context.Context, incident.Plan, int) (incident.Execution, error) {
-	h.set(func(h *doubles) { h.applied++ })
+func (h *doubles) Apply(_ context.Context, p incident.Plan, _ int) (incident.Execution, error) {
+	h.set(func(h *doubles) { h.applied++; h.done = p })
 	return incident.Execution{Before: "0.3 CPU", After: "0.6 CPU", Result: "applied", State: map[string]string{"was": "0.3"}}, nil
 }
 
@@ -99,6 +100,8 @@ type bed struct {
 	// routes are those of the next start.
 	routes []Route
 	model  *LLM // writes summaries; nil: none is asked
+	// planner is the next start's; nil: the doubles plan.
+	planner respond.Planner
 }
 
 const tester = "ada" // an approver, who is U7 in Slack
@@ -144,11 +147,16 @@ func (b *bed) start(expiry time.Duration) {
 	c := Slack{BotTokenFile: filepath.Join(b.dir, "bot"), SigningSecretFile: filepath.Join(b.dir, "signing"), Channel: "#kmend", APIURL: b.slack.APIURL(), HooksURL: b.slack.HooksURL()}
 	routes, err := Config{Slack: &c, Routes: b.routes}.Routing()
 	must(err)
-	b.app, err = newSlack(c, routes, b.db, reg, log)
+	var now current
+	now.routing.Store(routes)
+	b.app, err = newSlack(c, &now, b.db, reg, log)
 	must(err)
 	b.app.poster.Interval, b.app.poster.Retry = 0, 50*time.Millisecond
 	o := respond.DefaultOptions()
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = b.db, b.doubles, b.doubles, b.doubles, b.doubles
+	if b.planner != nil {
+		o.Planner = b.planner
+	}
 	o.Groups, o.Watcher, o.Logger, o.ApprovalExpiry, o.Window = b.app.client, b.app.poster, log, expiry, time.Millisecond
 	asks := func(context.Context) {}
 	if b.model != nil {

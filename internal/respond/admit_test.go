@@ -104,7 +104,7 @@ func TestNoRoomInTime(t *testing.T) {
 	d := &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 		return incident.Decision{Effect: incident.Allow, Policy: "test", Wait: "it is full"}
 	}}
-	b := start(t, d, func(o *Options) { o.MaxEvidenceAge = 300 * time.Millisecond })
+	b := start(t, d, func(o *Options) { o.MaxEvidenceAge = func() time.Duration { return 300 * time.Millisecond } })
 	b.ingest(firing("/a"))
 	inc := b.reported()
 	if inc.Outcome != incident.Expired || !hasKind(inc, "waiting") {

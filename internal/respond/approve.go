@@ -150,7 +150,7 @@ func (r *Responder) refresh(ctx context.Context, p store.Progress) (End, error) 
 // outOfDate reports whether p's measurement is too old to act on, for kmend or,
 // if nothing else speaks against the plan, for the guards.
 func (r *Responder) outOfDate(ctx context.Context, p store.Progress) (bool, error) {
-	if time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge {
+	if time.Since(measuredAt(*p.Diagnosis)) > r.MaxEvidenceAge() {
 		return true, nil
 	}
 	now := r.decide(ctx, p.Incident, *p.Plan)

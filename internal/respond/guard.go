@@ -101,8 +101,8 @@ func (r *Responder) stillAllowed(ctx context.Context, p store.Progress) (outcome
 	if err := grounded(p.Incident, *p.Plan); err != nil {
 		return incident.Denied, err.Error(), d
 	}
-	if age := time.Since(measuredAt(*p.Diagnosis)); age > r.MaxEvidenceAge {
-		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), r.MaxEvidenceAge), d
+	if age, most := time.Since(measuredAt(*p.Diagnosis)), r.MaxEvidenceAge(); age > most {
+		return incident.Expired, fmt.Sprintf("the measurement is %s old, more than %s", age.Round(time.Second), most), d
 	}
 	d = r.decide(ctx, p.Incident, *p.Plan)
 	switch {

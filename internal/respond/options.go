@@ -33,7 +33,8 @@ type Options struct {
 	Window         time.Duration // of the diagnosis
 	ApprovalExpiry time.Duration // how long a person may take to answer
 	// MaxEvidenceAge is how old a measurement may be when kmend acts on it.
-	MaxEvidenceAge time.Duration
+	// It is asked each time, for policies change.
+	MaxEvidenceAge func() time.Duration
 	// ActDeadline is how long kmend may have been down in the middle of an incident
 	// and still go on with it; longer ends it as interrupted.
 	ActDeadline  time.Duration
@@ -66,7 +67,7 @@ func DefaultOptions() Options {
 		Tracer:              noop.NewTracerProvider().Tracer(""),
 		Window:              3 * time.Second,
 		ApprovalExpiry:      15 * time.Minute,
-		MaxEvidenceAge:      20 * time.Minute,
+		MaxEvidenceAge:      func() time.Duration { return 20 * time.Minute },
 		ActDeadline:         10 * time.Minute,
 		StageTimeout:        2 * time.Minute,
 		MeasureTimeout:      30 * time.Second,
@@ -89,6 +90,7 @@ func (o Options) validate() error {
 		{"Store", o.Store != nil}, {"Diagnoser", o.Diagnoser != nil}, {"Planner", o.Planner != nil},
 		{"Guard", o.Guard != nil}, {"Executor", o.Executor != nil}, {"TargetOf", o.TargetOf != nil},
 		{"Logger", o.Logger != nil}, {"Tracer", o.Tracer != nil}, {"ExecutorID", o.ExecutorID != ""},
+		{"MaxEvidenceAge", o.MaxEvidenceAge != nil},
 	} {
 		if !stage.ok {
 			return fmt.Errorf("%s must be set", stage.name)
@@ -98,7 +100,7 @@ func (o Options) validate() error {
 		name string
 		v    time.Duration
 	}{
-		{"Window", o.Window}, {"ApprovalExpiry", o.ApprovalExpiry}, {"MaxEvidenceAge", o.MaxEvidenceAge},
+		{"Window", o.Window}, {"ApprovalExpiry", o.ApprovalExpiry},
 		{"ActDeadline", o.ActDeadline}, {"StageTimeout", o.StageTimeout}, {"MeasureTimeout", o.MeasureTimeout},
 		{"SweepInterval", o.SweepInterval}, {"DeadAfter", o.DeadAfter},
 	} {

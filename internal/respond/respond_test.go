@@ -91,7 +91,7 @@ func TestRespond(t *testing.T) {
 		}}, want: incident.DryRun},
 		{name: "nobody answers", d: &stages{decide: askPerson}, change: func(o *Options) { o.ApprovalExpiry = 20 * time.Millisecond },
 			want: incident.Expired, reason: "nobody answered", asked: []string{"diagnose", "plan", "preview", "decide", "notify expired"}},
-		{name: "evidence too old", d: &stages{}, change: func(o *Options) { o.MaxEvidenceAge = time.Nanosecond }, want: incident.Expired, reason: "old, more than 1ns"},
+		{name: "evidence too old", d: &stages{}, change: func(o *Options) { o.MaxEvidenceAge = func() time.Duration { return time.Nanosecond } }, want: incident.Expired, reason: "old, more than 1ns"},
 		{name: "first step fails", d: &stages{apply: func(context.Context, incident.Plan, int) (incident.Execution, error) {
 			return incident.Execution{}, failing
 		}}, want: incident.Failed, reason: "step 1 of 2: the node is on fire", asked: []string{"diagnose", "plan", "preview", "decide", "decide", "apply 0", "notify failed"}},
