@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/kmend/kmend/internal/app"
 )
@@ -29,7 +30,7 @@ func (c *configCheckCmd) Validate() error {
 
 // Run checks the file, and then what it names as far as that is there.
 func (c *configCheckCmd) Run(_ context.Context, out *output) error {
-	config, wrong, err := app.Check(c.Config)
+	config, wrong, err := app.Check(c.Config, os.Environ()...)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 
 	"github.com/kmend/kmend/internal/app"
@@ -43,9 +44,9 @@ func (c *serveCmd) config() (config app.Config, err error) {
 // configuration reads kmend.yaml; without a path it is the default.
 func configuration(path string) (app.Config, error) {
 	if path == "" {
-		return app.Default()
+		return app.Default(os.Environ()...)
 	}
-	return app.Load(path)
+	return app.Load(path, os.Environ()...)
 }
 
 func (c *serveCmd) logger(w io.Writer) *slog.Logger {

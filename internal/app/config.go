@@ -54,7 +54,9 @@ type Config struct {
 	Runbooks []string `json:"runbooks,omitempty" jsonschema_description:"Files or directories of runbooks; none: those that ship."`
 	Policies []string `json:"policies,omitempty" jsonschema_description:"Files or directories of policies; none: the one that ships."`
 
-	file string // where it was read; empty: nowhere
+	file      string            // where it was read; empty: nowhere
+	environ   []string          // what it was read with
+	variables map[string]string // that stand for fields, by their paths
 }
 
 // Webhook configures /webhook/alertmanager and /webhook/grafana.
@@ -201,29 +203,42 @@ func DefaultConfig() Config {
 
 // Load reads and checks the configuration at path. Relative paths in it are
 // taken from the file's directory. The errors carry file, line, column and the
-// source line.
-func Load(path string) (Config, error) {
-	c, doc, err := read(path)
+// source line. Variables of environ (NAME=VALUE) take the place of scalar fields.
+func Load(path string, environ ...string) (Config, error) {
+	c, doc, err := read(path, environ)
 	if err != nil {
 		return Config{}, err
 	}
-	if errs := placed(doc, c.problems()); len(errs) > 0 {
+	if errs := c.placed(doc, c.problems()); len(errs) > 0 {
 		return Config{}, errs
 	}
 	return c, nil
 }
 
 // Default is DefaultConfig, checked for this machine.
-func Default() (Config, error) {
+func Default(environ ...string) (Config, error) {
 	c := DefaultConfig()
-	for _, p := range c.problems() {
-		return Config{}, fmt.Errorf("the configuration's defaults: %s", p.message)
+	schema, err := document.SchemaOf(Config{})
+	if err != nil {
+		return Config{}, err
 	}
-	return c, nil
+	if err := c.override(environ, schema, map[string]any{"apiVersion": c.APIVersion, "kind": c.Kind}); err != nil {
+		return Config{}, err
+	}
+	c.resolve("")
+	problems := c.problems()
+	if len(problems) == 0 {
+		return c, nil
+	}
+	name, of := c.variables[strings.Join(problems[0].path, ".")]
+	if !of {
+		name = "the configuration's defaults"
+	}
+	return Config{}, fmt.Errorf("%s: %s", name, problems[0].message)
 }
 
 // read reads the configuration at path as far as its types say what is right.
-func read(path string) (Config, *document.Document, error) {
+func read(path string, environ []string) (Config, *document.Document, error) {
 	docs, err := document.Read(path)
 	if err != nil {
 		return Config{}, nil, err
@@ -246,15 +261,22 @@ func read(path string) (Config, *document.Document, error) {
 		}
 		return Config{}, nil, err
 	}
+	if err := c.override(environ, schema, doc.Root.Value()); err != nil {
+		return Config{}, nil, err
+	}
 	c.resolve(filepath.Dir(path))
-	c.file = path
+	c.file, c.environ = path, environ
 	return c, doc, nil
 }
 
-// placed says where in the document each problem is.
-func placed(doc *document.Document, problems []problem) document.Errors {
+// placed says where in the document each problem is, or in which variable.
+func (c Config) placed(doc *document.Document, problems []problem) document.Errors {
 	var errs document.Errors
 	for _, p := range problems {
+		if name := c.variables[strings.Join(p.path, ".")]; name != "" {
+			errs = append(errs, &document.Error{File: name, Message: p.message})
+			continue
+		}
 		node, _ := doc.Root.At(p.path...)
 		errs = append(errs, node.Errorf("%s", p.message))
 	}

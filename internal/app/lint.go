@@ -17,8 +17,8 @@ import (
 // answers. It starts nothing, writes nothing and asks nobody. The configuration is
 // given as far as it can be read, so that what it names can be looked at as well;
 // errs are what is wrong in the file itself. err is for a file that cannot be read.
-func Check(path string) (c Config, errs document.Errors, err error) {
-	c, doc, err := read(path)
+func Check(path string, environ ...string) (c Config, errs document.Errors, err error) {
+	c, doc, err := read(path, environ)
 	if errors.As(err, &errs) {
 		return Config{}, errs, nil
 	}
@@ -29,7 +29,7 @@ func Check(path string) (c Config, errs document.Errors, err error) {
 	if len(problems) == 0 {
 		problems = c.unusable() // which would say the same again in other words
 	}
-	return c, placed(doc, problems).Sort(), nil
+	return c, c.placed(doc, problems).Sort(), nil
 }
 
 // unusable finds what New refuses of a configuration whose fields are right.

@@ -58,9 +58,9 @@ func policyText(age, more string) string {
 }
 
 // still is a server that does not run: the test looks at the files in its place.
-func still(t *testing.T, path string, log *strings.Builder) *App {
+func still(t *testing.T, path string, log *strings.Builder, environ ...string) *App {
 	t.Helper()
-	c, err := Load(path)
+	c, err := Load(path, environ...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +101,14 @@ func TestReload(t *testing.T) {
 		}
 	}
 	var log strings.Builder
-	a := still(t, writeConfig(t, dir, config+"templates: {slack: head.tmpl}\n"), &log)
+	a := still(t, writeConfig(t, dir, config+"templates: {slack: head.tmpl}\n"), &log, "KMEND_SLACK_CHANNEL=#env")
 	names := func() string { return strings.Join(a.now.runbooks.Load().Names(), " ") }
 	head := func(team string) (channel, words string) {
 		inc := incident.Incident{Alerts: []incident.Alert{{Labels: map[string]string{"team": team}}}}
 		r := a.now.slackRoute(inc)
+		if r.Words == nil {
+			return r.Channel, ""
+		}
 		words, err := r.Words(inc)
 		if err != nil {
 			t.Fatal(err)
@@ -188,6 +191,9 @@ func TestReload(t *testing.T) {
 	writeConfig(t, dir, config+"approvalExpiry: 5m\nroutes: [{name: shop, match: [team=shop], slack: {channel: \"#shop\", template: other.tmpl}}]\n")
 	a.reloads.look()
 	a.reloads.look()
+	if channel, _ := head("cart"); channel != "#env" {
+		t.Errorf("the channel is %q; the environment says #env", channel)
+	}
 	if channel, words := head("shop"); channel != "#shop" || words != "other" {
 		t.Errorf("the new route leads to %s in the words %q", channel, words)
 	}

@@ -51,7 +51,7 @@ func (a *App) loadPolicies(history guard.History, switches []guard.Switch, clust
 func (a *App) loadRoutes() error {
 	c := a.config
 	if c.file != "" && a.now.routing.Load() != nil { // the first time the file was just read
-		fresh, err := Load(c.file)
+		fresh, err := Load(c.file, c.environ...)
 		if err != nil {
 			return err
 		}
