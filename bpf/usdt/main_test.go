@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +17,17 @@ import (
 
 //go:embed testdata/points
 var points []byte
+
+//go:embed testdata/points.arm64
+var pointsARM64 []byte
+
+// native is points for the machine that the test runs on.
+func native() []byte {
+	if runtime.GOARCH == "arm64" {
+		return pointsARM64
+	}
+	return points
+}
 
 // The test binary is also a tracer that can be killed, and what starts points in
 // a container's namespaces.
@@ -44,7 +56,7 @@ func contain() error {
 	return errors.Join(
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("kmend", dir, "tmpfs", 0, ""),
-		os.WriteFile(program, points, 0o755),
+		os.WriteFile(program, native(), 0o755),
 		unix.Chroot(dir),
 		unix.Exec("/points", []string{"points"}, nil),
 	)
@@ -54,7 +66,7 @@ func contain() error {
 func start(t *testing.T) *process {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "points")
-	if err := os.WriteFile(path, points, 0o755); err != nil {
+	if err := os.WriteFile(path, native(), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return run(t, exec.Command(path))

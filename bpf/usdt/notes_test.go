@@ -15,20 +15,26 @@ import (
 )
 
 func TestProbes(t *testing.T) {
-	f, err := NewFile(bytes.NewReader(points))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := f.Probes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []Probe{
-		{"test", "tick", "8@%r12 -4@%eax 4@%eax -4@(%rbx) 4@4(%rbx) 8@8(%rbx) -2@16(%rbx) -4@$-5", 0x1024, 0x3016},
-		{"test", "always", "8@%r12", 0x1025, 0},
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%+v, want %+v", got, want)
+	for _, c := range []struct {
+		file      []byte
+		arguments [2]string
+		locations [2]uint64
+	}{
+		{points, [2]string{"8@%r12 -4@%eax 4@%eax -4@(%rbx) 4@4(%rbx) 8@8(%rbx) -2@16(%rbx) -4@$-5", "8@%r12"}, [2]uint64{0x1024, 0x1025}},
+		{pointsARM64, [2]string{"8@x19 -4@w0 4@w0 -4@[x20] 4@[x20, 4] 8@[x20, 8] -2@[x20, 16] -4@-5", "8@x19"}, [2]uint64{0x1028, 0x102c}},
+	} {
+		f, err := NewFile(bytes.NewReader(c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.Probes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []Probe{{"test", "tick", c.arguments[0], c.locations[0], 0x3016}, {"test", "always", c.arguments[1], c.locations[1], 0}}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %+v, want %+v", f.Machine, got, want)
+		}
 	}
 }
 
