@@ -15,6 +15,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/mattn/go-isatty"
+	_ "golang.org/x/crypto/x509roots/fallback" // Mozilla's certification authorities, where the system has none: an image from scratch
 )
 
 // Exit statuses, the same for every command.
