@@ -98,7 +98,10 @@ func TestAgentIsSmall(t *testing.T) {
 		// k8s.io/cri-api, how to ask a container runtime, is all of Kubernetes that it needs.
 		"k8s.io/client-go", "k8s.io/api/", "k8s.io/apimachinery", "sigs.k8s.io/", "modernc.org/sqlite", "github.com/dbos-inc/", "cel.dev/", "github.com/prometheus/alertmanager",
 		module + "/internal/respond", module + "/internal/store", module + "/internal/app",
-		module + "/webhook", module + "/runbooks", module + "/policies", module + "/remediate",
+		module + "/webhook", module + "/runbooks", module + "/policies", module + "/remediate", module + "/report", module + "/diagnose/investigate",
+		// What the responder talks to, keeps its record in and reads its files with.
+		"github.com/slack-go/", "github.com/PagerDuty/", "github.com/anthropics/", "github.com/redis/", "github.com/jackc/", "github.com/pressly/",
+		"go.opentelemetry.io/", "github.com/prometheus/prometheus", "github.com/goccy/", "github.com/yuin/", "github.com/godbus/",
 	}
 	for _, dep := range get(t, "cmd/kmend-agent").Deps {
 		for _, f := range forbidden {
