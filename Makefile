@@ -12,6 +12,12 @@ GO      ?= go
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 LINT    := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
+SBOM    := $(KMEND_CACHE)/bin/cyclonedx-gomod-v1.10.0
+
+# What is released: DIST/linux/ARCH/PROGRAM, as Docker names platforms.
+DIST     ?= dist
+ARCHS    := amd64 arm64
+released := $(foreach arch,$(ARCHS),$(foreach program,kmend kmend-agent,$(DIST)/linux/$(arch)/$(program)))
 
 .DEFAULT_GOAL := help
 
@@ -38,6 +44,19 @@ build: bin/kmend bin/kmend-agent ## Build bin/kmend and bin/kmend-agent, static;
 .PHONY: bin/kmend bin/kmend-agent # go knows what is up to date
 bin/kmend bin/kmend-agent: bin/%:
 	@$(GOBUILD) -o $@ ./cmd/$*
+
+.PHONY: release
+release: $(released:%=%.cdx.json) ## Build dist/: both programs for linux/amd64 and linux/arm64, SBOMs, checksums. The same bytes wherever it runs.
+	@cd $(DIST) && sha256sum $(released:$(DIST)/%=%) $(released:$(DIST)/%=%.cdx.json) >SHA256SUMS
+
+# What of a builder's own settings would be in the bytes is set here.
+.PHONY: $(released)
+$(released):
+	@GOOS=linux GOARCH=$(notdir $(@D)) GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off GOFLAGS= $(GOBUILD) -o $@ ./cmd/$(@F)
+
+# What is in a program, from the program itself.
+%.cdx.json: % $(SBOM)
+	@log=$$($(SBOM) bin -json -std -noserial -notimestamp -version $(VERSION) -output $@ $< 2>&1) || { echo "$$log"; exit 1; }
 
 # make answers 2 to every failure but in question mode, where it answers 1 and
 # still runs what begins with +. So make demo has the status of test/demo/run.
@@ -86,7 +105,7 @@ lab: build ## Make faults with known answers and ask kmend for them; LABFLAGS='-
 
 .PHONY: clean
 clean: ## Remove what was built here; the cache of tools stays.
-	@rm -rf bin .demo
+	@rm -rf bin dist .demo
 
 # ------------------------------------------------------------------ parts of check
 
@@ -96,8 +115,8 @@ fmt:
 	  [ -z "$$bad" ] || { printf 'not formatted; run gofmt -w on:\n%s\n' "$$bad"; exit 1; }
 
 .PHONY: vet
-vet:
-	@$(GO) vet ./...
+vet: # for both architectures
+	@for arch in $(ARCHS); do GOARCH=$$arch $(GO) vet ./... && GOARCH=$$arch $(GO) build ./... || exit 1; done
 
 .PHONY: generated
 generated: # what is committed is what the sources make
@@ -106,6 +125,12 @@ generated: # what is committed is what the sources make
 .PHONY: lint
 lint: $(LINT)
 	@$(LINT) run ./...
+
+$(SBOM):
+	@echo "building cyclonedx-gomod (once, a minute)"
+	@mkdir -p $(@D)
+	@GOBIN=$(@D) $(GO) install -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+	@mv $(@D)/cyclonedx-gomod $@
 
 $(LINT):
 	@echo "building golangci-lint (once, some minutes)"
