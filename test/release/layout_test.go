@@ -29,12 +29,6 @@ type image struct {
 	files map[string][]byte // of all layers, by path
 }
 
-func (l layout) index(t *testing.T, digest string) (i index) {
-	t.Helper()
-	l.json(t, blob(digest), &i)
-	return i
-}
-
 func (l layout) image(t *testing.T, digest string) image {
 	t.Helper()
 	type descriptor struct{ Digest string }
