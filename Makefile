@@ -54,6 +54,13 @@ release: $(released:%=%.cdx.json) ## Build dist/: both programs for linux/amd64 
 $(released):
 	@GOOS=linux GOARCH=$(notdir $(@D)) GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off GOFLAGS= $(GOBUILD) -o $@ ./cmd/$(@F)
 
+.PHONY: release-check
+release-check: ## Check what make release makes (bytes, SBOMs, images), and the probes on arm64 in qemu; some minutes more the first time.
+	@GOARCH=arm64 $(GO) vet ./bpf/... ./cmd/kmend-agent
+	@test/setup/debs buildah
+	@KMEND_RELEASE=1 $(GO) test -count=1 -v -timeout 40m ./test/release
+	@test/kernels/run -r 'Attach|Convoy|LedgerAddsUp|Throttled$$|Samples' -p ./bpf/usdt -p ./bpf/futex -p ./bpf/threads -p ./bpf/profile 6.12-arm64
+
 # What is in a program, from the program itself.
 %.cdx.json: % $(SBOM)
 	@log=$$($(SBOM) bin -json -std -noserial -notimestamp -version $(VERSION) -output $@ $< 2>&1) || { echo "$$log"; exit 1; }
@@ -115,9 +122,8 @@ fmt:
 	  [ -z "$$bad" ] || { printf 'not formatted; run gofmt -w on:\n%s\n' "$$bad"; exit 1; }
 
 .PHONY: vet
-vet: # on arm64 what differs there; make release builds all of both programs
+vet:
 	@$(GO) vet ./...
-	@GOARCH=arm64 $(GO) vet ./bpf/... ./cmd/kmend-agent
 
 .PHONY: generated
 generated: # what is committed is what the sources make
