@@ -13,6 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 LINT    := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
 SBOM    := $(KMEND_CACHE)/bin/cyclonedx-gomod-v1.10.0
+GORELEASER := $(KMEND_CACHE)/bin/goreleaser-v2.18.2
 
 # What is released: DIST/linux/ARCH/PROGRAM, as Docker names platforms.
 DIST     ?= dist
@@ -55,10 +56,10 @@ $(released):
 	@GOOS=linux GOARCH=$(notdir $(@D)) GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off GOFLAGS= $(GOBUILD) -o $@ ./cmd/$(@F)
 
 .PHONY: release-check
-release-check: ## Check what make release makes (bytes, SBOMs, images), and the probes on arm64 in qemu; some minutes more the first time.
+release-check: $(GORELEASER) $(SBOM) ## Check what make release makes (bytes, SBOMs, images), and the probes on arm64 in qemu; some minutes more the first time.
 	@GOARCH=arm64 $(GO) vet ./bpf/... ./cmd/kmend-agent
 	@test/setup/debs buildah
-	@KMEND_RELEASE=1 $(GO) test -count=1 -v -timeout 40m ./test/release
+	@KMEND_RELEASE=1 GORELEASER=$(GORELEASER) CYCLONEDX=$(SBOM) $(GO) test -count=1 -v -timeout 60m ./test/release
 	@test/kernels/run -r 'Attach|Convoy|LedgerAddsUp|Throttled$$|Samples' -p ./bpf/usdt -p ./bpf/futex -p ./bpf/threads -p ./bpf/profile 6.12-arm64
 
 # What is in a program, from the program itself.
@@ -138,6 +139,12 @@ $(SBOM):
 	@mkdir -p $(@D)
 	@GOBIN=$(@D) $(GO) install -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 	@mv $(@D)/cyclonedx-gomod $@
+
+$(GORELEASER):
+	@echo "building goreleaser (once, some minutes)"
+	@mkdir -p $(@D)
+	@GOBIN=$(@D) $(GO) install -trimpath github.com/goreleaser/goreleaser/v2@v2.18.2
+	@mv $(@D)/goreleaser $@
 
 $(LINT):
 	@echo "building golangci-lint (once, some minutes)"

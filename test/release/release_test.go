@@ -31,9 +31,9 @@ func TestRelease(t *testing.T) {
 	t.Run("static", func(t *testing.T) { static(t, dist) })
 	t.Run("sbom", func(t *testing.T) { sbom(t, dist) })
 	t.Run("images", func(t *testing.T) { images(t, dist) })
-	t.Run("reproducible", func(t *testing.T) {
-		reproducible(t, dist, filepath.Join(root, "another folder's", "copy-of-the-sources"))
-	})
+	elsewhere := filepath.Join(root, "another folder's", "copy-of-the-sources")
+	t.Run("reproducible", func(t *testing.T) { reproducible(t, dist, elsewhere) })
+	t.Run("goreleaser", func(t *testing.T) { goreleaser(t, dist, elsewhere) })
 }
 
 // release runs `make release` in a folder of the sources.
