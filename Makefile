@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 LINT    := $(KMEND_CACHE)/bin/golangci-lint-v2.15.0
 SBOM    := $(KMEND_CACHE)/bin/cyclonedx-gomod-v1.10.0
-GORELEASER := $(KMEND_CACHE)/bin/goreleaser-v2.18.2
+GORELEASER := $(KMEND_CACHE)/bin/goreleaser-v2.16.0
 
 # What is released: DIST/linux/ARCH/PROGRAM, as Docker names platforms.
 DIST     ?= dist
@@ -143,7 +143,7 @@ $(SBOM):
 $(GORELEASER):
 	@echo "building goreleaser (once, some minutes)"
 	@mkdir -p $(@D)
-	@GOBIN=$(@D) $(GO) install -trimpath github.com/goreleaser/goreleaser/v2@v2.18.2
+	@GOBIN=$(@D) $(GO) install -trimpath github.com/goreleaser/goreleaser/v2@v2.16.0
 	@mv $(@D)/goreleaser $@
 
 $(LINT):
