@@ -1,0 +1,78 @@
+package chart
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// generated is the head of what the chart's templates make.
+const generated = "# Made from deploy/chart/kmend by `make generate`: change it there.\n"
+
+// Write writes what the repository has of the chart.
+func Write() error {
+	files, err := Generated()
+	if err != nil {
+		return err
+	}
+	for _, name := range names(files) {
+		if err := os.WriteFile(filepath.Join(Root(), name), []byte(files[name]), 0o644); err != nil {
+			return fmt.Errorf("writing what is generated: %w", err)
+		}
+	}
+	return nil
+}
+
+// Generated are the files of the repository that are made from the chart, by their paths.
+func Generated() (map[string]string, error) {
+	out := map[string]string{}
+	rights, err := DefaultRelease().Templates(everything())
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range rights {
+		if file, ok := strings.CutPrefix(name, "rbac/"); ok {
+			out["deploy/rbac/"+file] = generated + withoutHelm(text)
+		}
+	}
+	plain, err := DefaultRelease().Manifests(plainValues())
+	if err != nil {
+		return nil, err
+	}
+	out["deploy/kmend.yaml"] = generated + plainHead + withoutHelm(plain)
+	return out, nil
+}
+
+// everything are the values with which the chart gives all rights that it knows.
+func everything() map[string]any {
+	on := map[string]any{}
+	for _, a := range switches {
+		on[a] = true
+	}
+	return map[string]any{"actions": on, "namespace": map[string]any{"create": true}}
+}
+
+// plainValues are those of deploy/kmend.yaml: the defaults, and what Helm does
+// beside applying manifests. No manifest that everybody has may hold tokens.
+func plainValues() map[string]any {
+	return map[string]any{
+		"namespace": map[string]any{"create": true},
+		"tokens":    map[string]any{"existingSecret": "kmend-tokens"},
+	}
+}
+
+const plainHead = `# kmend without Helm: the chart with its default values, in dry run, in namespace kmend.
+#
+#     kubectl apply -f deploy/kmend.yaml
+#     kubectl -n kmend create secret generic kmend-tokens --from-literal=webhook="$(openssl rand -hex 20)" --from-literal=api="$(openssl rand -hex 20)"
+#
+# It acts on nothing: for the rights of an action, kubectl apply -f deploy/rbac/FILE
+# (deploy/README.md says which), and dryRun: false in the ConfigMap kmend-config.
+`
+
+// helms are the labels by which Helm knows its own.
+var helms = regexp.MustCompile(`(?m)^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n`)
+
+func withoutHelm(text string) string { return helms.ReplaceAllString(text, "") }
