@@ -38,6 +38,7 @@ type cli struct {
 	Config    configCmd    `cmd:"" help:"Check a configuration with all that it names, or print its JSON Schema."`
 	Runbook   runbookCmd   `cmd:"" help:"Check runbooks, simulate one, or print their JSON Schema."`
 	Policy    policyCmd    `cmd:"" help:"Check policies, and test what they decide."`
+	Certs     certsCmd     `cmd:"" name:"certificates" help:"Make or renew the agents' certificate, in a Secret of the cluster."`
 	Pause     pauseCmd     `cmd:"" help:"Stop a server from changing anything, at once."`
 	Resume    resumeCmd    `cmd:"" help:"Let a server that was paused act again."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`
