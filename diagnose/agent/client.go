@@ -112,7 +112,12 @@ func (o ClientOptions) dialTLS(ctx context.Context, network, addr string) (net.C
 	if err != nil {
 		return nil, err
 	}
-	return (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
+	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" { // else it is the handshake's, which says what is wrong
+		return nil, fmt.Errorf("%w; without a connection nothing is measured: look whether the agent is ready, and whether firewalls and "+
+			"NetworkPolicies (egress of kmend, ingress of the agents) allow this port", err)
+	}
+	return conn, err
 }
 
 // tls is the configuration of one connection; without ServerName the dialer takes

@@ -287,11 +287,13 @@ func TestAgentsThatDoNotAnswer(t *testing.T) {
 		t.Errorf("an agent that is slow: %v", err)
 	}
 	gone := s.client(t, func(o *ClientOptions) { o.URL = "https://127.0.0.1:1" })
-	if _, err := gone.Measure(t.Context(), self, nil); err == nil || !strings.Contains(err.Error(), "asking the agent at https://127.0.0.1:1") {
-		t.Errorf("an agent that is absent: %v", err)
+	for _, want := range []string{"asking the agent at https://127.0.0.1:1", "connection refused", "NetworkPolicies (egress of kmend, ingress of the agents)"} {
+		if _, err := gone.Measure(t.Context(), self, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("an agent that is absent: %v; want %s", err, want)
+		}
 	}
 	stranger := s.client(t, func(o *ClientOptions) { o.CAFile = "" })
-	if _, err := stranger.Capabilities(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if _, err := stranger.Capabilities(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), "NetworkPolicies") {
 		t.Errorf("an agent whose certificate is not known: %v", err)
 	}
 }
