@@ -71,8 +71,10 @@ func (r *Responder) recall(ctx context.Context, p store.Progress, live incident.
 
 // keepDiagnosis saves a diagnosis and says on the timeline what it found.
 func (r *Responder) keepDiagnosis(ctx context.Context, p store.Progress, key string, d incident.Diagnosis) error {
-	if d.Verdict == incident.Confirmed {
-		r.metrics.confirmed.Observe((time.Since(p.ReceivedAt) - r.Window).Seconds())
+	if d.Verdict == incident.Confirmed && p.Diagnosis == nil {
+		took := time.Since(p.ReceivedAt)
+		r.metrics.caused.Observe(took.Seconds())
+		r.metrics.confirmed.Observe((took - r.Window).Seconds())
 	}
 	within := r.CorrelateWithin
 	if p.Diagnosis != nil {

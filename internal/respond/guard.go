@@ -35,6 +35,7 @@ func (r *Responder) decide(ctx context.Context, inc incident.Incident, plan inci
 		if v := recover(); v != nil {
 			d = incident.Decision{Effect: incident.Deny, Reason: fmt.Sprintf("the guard panicked: %v", v)}
 		}
+		r.metrics.denied(d)
 	}()
 	d = r.Guard.Decide(ctx, inc, plan)
 	switch {

@@ -209,8 +209,23 @@ func (r *Responder) sweepAlways(ctx context.Context) {
 		}
 		if err := errors.Join(beat, r.sweep(ctx, idle)); err != nil && ctx.Err() == nil {
 			r.Logger.Error("open incidents are looked for again later", "error", err)
+			r.metrics.storageErrors.Inc()
 		}
+		r.lookPaused(ctx)
 	}
+}
+
+// lookPaused says to whoever looks at the metrics whether somebody stopped kmend.
+func (r *Responder) lookPaused(ctx context.Context) {
+	why, err := r.Guard.Paused(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	paused := 0.0
+	if why != "" || err != nil {
+		paused = 1
+	}
+	r.metrics.paused.Set(paused)
 }
 
 // sweep gives a workflow to every incident that needs one, has none and is not another
@@ -219,12 +234,13 @@ func (r *Responder) sweepAlways(ctx context.Context) {
 // their workflow is not running. It is nil at the start, when the engine has
 // just been told to run them.
 func (r *Responder) sweep(ctx context.Context, idle map[string]bool) error {
-	ids, err := r.Store.OpenIDs(ctx)
+	waiting, err := r.Store.Waiting(ctx)
 	if err != nil {
 		return err
 	}
-	r.metrics.open.Set(float64(len(ids)))
-	if ids, err = r.Store.Unattended(ctx); err != nil {
+	r.metrics.waiting(waiting)
+	ids, err := r.Store.Unattended(ctx)
+	if err != nil {
 		return err
 	}
 	for _, id := range ids {

@@ -42,7 +42,7 @@ func TestPostgres(t *testing.T) {
 	open := func(t *testing.T) *Store { t.Helper(); return openAt(t, address()) }
 	for name, test := range map[string]func(*testing.T, opener){
 		"RoundTrip": testRoundTrip, "Record": testRecord, "PhasesAreChecked": testPhasesAreChecked, "List": testList,
-		"Approve": testApprove, "Claim": testClaim, "Deliveries": testDeliveries, "SupersededAndNoted": testSupersededAndNoted,
+		"Approve": testApprove, "Claim": testClaim, "Waiting": testWaiting, "Deliveries": testDeliveries, "SupersededAndNoted": testSupersededAndNoted,
 		"OneIncidentAFiring": testOneIncidentAFiring, "ConcurrentDeliveries": testConcurrentDeliveries, "Limit": testLimit,
 		"OneBadCall": testOneBadCall, "Owner": testOwner, "HostileText": testHostileText,
 		"Runs": testRuns, "Pause": testPause, "Flapping": testFlapping, "EpisodesDoNotGoByTheClock": testEpisodesDoNotGoByTheClock, "FiresWhileActing": testFiresWhileActing, "FiresAgainSinceThen": testFiresAgainSinceThen, "Correlation": testCorrelation, "ReserveMessage": testReserveMessage, "Sent": testSent, "Messages": testMessages, "Forget": testForget, "Others": testOthers, "Summaries": testSummaries, "Unsummarized": testUnsummarized, "ModelCalls": testModelCalls,

@@ -116,6 +116,40 @@ func (s *Store) OpenIDs(ctx context.Context) (ids []string, err error) {
 	return ids, nil
 }
 
+// Waiting are the open incidents in one phase.
+type Waiting struct {
+	Phase     incident.Phase
+	Incidents int
+	Since     time.Time // when the one that has been in it longest came into it
+}
+
+// Waiting says for each phase that has open incidents how many.
+func (s *Store) Waiting(ctx context.Context) (all []Waiting, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT phase, count(*), min(since) FROM (
+			SELECT i.phase, coalesce((SELECT min(t.at) FROM timeline t WHERE t.incident = i.id AND t.phase = i.phase), i.received_at) AS since
+			FROM incidents i WHERE i.closed_at IS NULL) AS waiting GROUP BY phase ORDER BY phase`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var w Waiting
+			var since int64
+			if err := rows.Scan(&w.Phase, &w.Incidents, &since); err != nil {
+				return err
+			}
+			w.Since = at(since)
+			all = append(all, w)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting open incidents: %w", err)
+	}
+	return all, nil
+}
+
 // read runs f in one snapshot, on either database.
 func (s *Store) read(ctx context.Context, f func(tx *sql.Tx) error) error {
 	tx, err := s.readers.BeginTx(ctx, s.d.snapshot)
