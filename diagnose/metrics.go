@@ -27,6 +27,12 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .15, .25, .5, 1, 2.5, 5, 10},
 		}),
 	}
+	for _, v := range []incident.Verdict{incident.Clean, incident.Inconclusive} { // an alert on a rate needs a zero first
+		m.diagnoses.WithLabelValues(string(v), "")
+	}
+	for _, c := range incident.Causes() {
+		m.diagnoses.WithLabelValues(string(incident.Confirmed), string(c))
+	}
 	reg.MustRegister(m.diagnoses, m.overhead)
 	return m
 }

@@ -50,6 +50,11 @@ func New(actions ...action.Action) (*Executor, error) {
 // Counted makes e count in m what it does, and returns e.
 func (e *Executor) Counted(m *Metrics) *Executor {
 	e.metrics = m
+	for name := range e.actions { // an alert on a rate needs a zero first
+		for _, operation := range []string{"preview", "apply", "undo"} {
+			m.actions.WithLabelValues(name, operation, "error")
+		}
+	}
 	return e
 }
 

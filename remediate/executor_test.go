@@ -134,7 +134,10 @@ func TestExecutorRunsAStep(t *testing.T) {
 # TYPE kmend_remediate_actions_total counter
 kmend_remediate_actions_total{action="lamp.on",operation="apply",result="already_applied"} 1
 kmend_remediate_actions_total{action="lamp.on",operation="apply",result="applied"} 1
+kmend_remediate_actions_total{action="lamp.on",operation="apply",result="error"} 0
+kmend_remediate_actions_total{action="lamp.on",operation="preview",result="error"} 0
 kmend_remediate_actions_total{action="lamp.on",operation="preview",result="ok"} 1
+kmend_remediate_actions_total{action="lamp.on",operation="undo",result="error"} 0
 kmend_remediate_actions_total{action="lamp.on",operation="undo",result="undone"} 1
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want)); err != nil {
