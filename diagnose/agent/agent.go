@@ -187,6 +187,9 @@ func (a *Agent) measure(ctx context.Context, r Request, progress func(Progress))
 	if err != nil {
 		return incident.Measurement{}, fmt.Errorf("measuring %s: %w", s.target, err)
 	}
+	if aborted, ok := errors.AsType[*errAborted](seen.aborted); ok && aborted.over != "" {
+		a.metrics.overBudget.WithLabelValues(aborted.over).Inc()
+	}
 	progress(Progress{Stage: Measured, Message: "reading the ledger"})
 	m := seen.measurement(a.node)
 	m.Cost = meter.cost()

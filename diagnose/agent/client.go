@@ -32,6 +32,8 @@ type ClientOptions struct {
 	ServerName string
 	// Timeout is how long an agent may take beyond the window.
 	Timeout time.Duration
+	// Certified is told until when the certificate of each new connection is good; may be nil.
+	Certified func(notAfter time.Time)
 }
 
 // DefaultClientOptions waits 10 s beyond the window.
@@ -111,6 +113,12 @@ func (o ClientOptions) dialTLS(ctx context.Context, network, addr string) (net.C
 	conf, err := o.tls()
 	if err != nil {
 		return nil, err
+	}
+	if o.Certified != nil {
+		conf.VerifyConnection = func(s tls.ConnectionState) error {
+			o.Certified(s.PeerCertificates[0].NotAfter)
+			return nil
+		}
 	}
 	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, network, addr)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" { // else it is the handshake's, which says what is wrong

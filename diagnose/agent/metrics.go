@@ -14,6 +14,7 @@ type metrics struct {
 	overhead     prometheus.Histogram
 	cpu          prometheus.Counter
 	lost         prometheus.Counter
+	overBudget   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -40,9 +41,16 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "kmend_agent_lost_events_total",
 			Help: "Events that probes lost.",
 		}),
+		overBudget: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kmend_agent_over_budget_total",
+			Help: "Measurements that stopped themselves for what they took of the agent: cpu, memory.",
+		}, []string{"resource"}),
+	}
+	for _, r := range []string{overCPU, overMemory} { // an alert on a rate needs a zero first
+		m.overBudget.WithLabelValues(r)
 	}
 	if r != nil {
-		r.MustRegister(m.measurements, m.seconds, m.overhead, m.cpu, m.lost)
+		r.MustRegister(m.measurements, m.seconds, m.overhead, m.cpu, m.lost, m.overBudget)
 	}
 	return m
 }

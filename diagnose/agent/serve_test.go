@@ -127,6 +127,23 @@ func TestOverTheNetwork(t *testing.T) {
 	}
 }
 
+// Who asks learns until when the agent's certificate is good, of each new connection.
+func TestCertified(t *testing.T) {
+	s := newServer(t, fakeProbe{}, nil)
+	var seen []time.Time
+	for range 2 {
+		c := s.client(t, func(o *ClientOptions) { o.Certified = func(notAfter time.Time) { seen = append(seen, notAfter) } })
+		for range 2 {
+			if _, err := c.Capabilities(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(seen) != 2 || time.Until(seen[0]) < 50*time.Minute || time.Until(seen[0]) > time.Hour || !seen[0].Equal(seen[1]) {
+		t.Errorf("certificates are good until %v; want the same hour from now, once a connection", seen)
+	}
+}
+
 func TestHealthAndMetricsNeedNoToken(t *testing.T) {
 	s := newServer(t, fakeProbe{}, nil)
 	c := s.client(t, nil)

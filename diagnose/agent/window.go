@@ -41,7 +41,13 @@ type seen struct {
 }
 
 // errAborted is the cause of a window that the agent itself ended.
-type errAborted struct{ reason string }
+type errAborted struct{ reason, over string }
+
+// What a window may be over the budget of: errAborted's over.
+const (
+	overCPU    = "cpu"
+	overMemory = "memory"
+)
 
 func (e *errAborted) Error() string { return e.reason }
 
@@ -70,13 +76,13 @@ func (w window) run(ctx context.Context) (seen, error) {
 	}
 	if err != nil {
 		if why := w.gone(); why != "" { // it went between two looks of the watch
-			s.aborted, s.result.Window = &errAborted{why}, time.Since(s.start)
+			s.aborted, s.result.Window = &errAborted{reason: why}, time.Since(s.start)
 			return s, nil
 		}
 		return seen{}, err
 	}
 	if why := w.gone(); why != "" { // after the watch's last look
-		s.aborted = &errAborted{why}
+		s.aborted = &errAborted{reason: why}
 		return s, nil
 	}
 	if s.cgroup == nil {
@@ -116,15 +122,15 @@ func (w window) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		}
 		if used := w.meter.cpu(); used > w.request.Budget.CPU {
 			cancel(&errAborted{fmt.Sprintf("over its budget: %d ms of CPU time used, %d ms allowed",
-				used.Milliseconds(), w.request.Budget.CPU.Milliseconds())})
+				used.Milliseconds(), w.request.Budget.CPU.Milliseconds()), overCPU})
 			return
 		}
 		if used := w.meter.memory(); used > w.request.Budget.Memory {
-			cancel(&errAborted{fmt.Sprintf("over its budget: %d MiB of memory used, %d MiB allowed", used>>20, w.request.Budget.Memory>>20)})
+			cancel(&errAborted{fmt.Sprintf("over its budget: %d MiB of memory used, %d MiB allowed", used>>20, w.request.Budget.Memory>>20), overMemory})
 			return
 		}
 		if why := w.gone(); why != "" {
-			cancel(&errAborted{why})
+			cancel(&errAborted{reason: why})
 			return
 		}
 	}

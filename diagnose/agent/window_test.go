@@ -14,6 +14,7 @@ import (
 
 	"github.com/kmend/kmend/diagnose/cause"
 	"github.com/kmend/kmend/incident"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func measure(t *testing.T, a *Agent, r Request) incident.Measurement {
@@ -171,6 +172,7 @@ func TestBudgetEndsAWindow(t *testing.T) {
 		t.Fatal(err)
 	}
 	aborted(t, m, "over its budget")
+	overBudget(t, a, 1, 0)
 	r.Window = 500 * time.Millisecond
 	if m := measure(t, a, r); m.Probes[0].Status != incident.ProbeOK {
 		t.Errorf("a measurement within its budget: %+v", m.Probes)
@@ -249,6 +251,16 @@ func TestRefusals(t *testing.T) {
 	wg.Wait()
 }
 
+// overBudget checks how many measurements were over which budget.
+func overBudget(t *testing.T, a *Agent, cpu, memory float64) {
+	t.Helper()
+	for resource, want := range map[string]float64{overCPU: cpu, overMemory: memory} {
+		if n := testutil.ToFloat64(a.metrics.overBudget.WithLabelValues(resource)); n != want {
+			t.Errorf("%g measurements over their budget of %s, want %g", n, resource, want)
+		}
+	}
+}
+
 // What was spent is watched while it is spent.
 func TestOverItsMemoryBudget(t *testing.T) {
 	l := newLab(t)
@@ -257,6 +269,7 @@ func TestOverItsMemoryBudget(t *testing.T) {
 	a := newAgent(t, nil)
 	r := Request{Target: incident.Target{Cgroup: dir}, Window: time.Second, Budget: Budget{Memory: 1}}
 	m := measure(t, a, r)
+	overBudget(t, a, 0, 1)
 	if len(m.Probes) == 0 || m.Probes[0].Status != incident.ProbeAborted || !strings.Contains(m.Probes[0].Reason, "MiB of memory used") {
 		t.Errorf("probes %+v, want aborted over the budget", m.Probes)
 	}
