@@ -46,6 +46,11 @@ func trim(object any) (any, error) {
 func pod(p *corev1.Pod) *corev1.Pod {
 	t := &corev1.Pod{ObjectMeta: meta(p.ObjectMeta), Spec: corev1.PodSpec{NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork},
 		Status: corev1.PodStatus{Phase: p.Status.Phase, PodIP: p.Status.PodIP, PodIPs: p.Status.PodIPs}}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue { // of the many that are ready, nothing
+			t.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
 	if uid := p.Annotations[mirrorUID]; uid != "" {
 		t.Annotations = map[string]string{mirrorUID: uid}
 	}

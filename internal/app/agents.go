@@ -127,6 +127,13 @@ func capable(local *agent.Agent) func(context.Context) error {
 	}
 }
 
+// client is how an agent is asked.
+func (c Agents) client(url string) agent.ClientOptions {
+	o := agent.DefaultClientOptions()
+	o.URL, o.CAFile, o.TokenFile, o.ServerName, o.Timeout = url, c.CAFile, c.TokenFile, c.ServerName, c.Timeout.D()
+	return o
+}
+
 // diagnoser joins the agents, local and remote, and the cluster.
 func (a *App) diagnoser(node string, cluster kubernetes.Interface) (*diagnose.Diagnoser, error) {
 	c := a.config.Agents
@@ -147,9 +154,7 @@ func (a *App) diagnoser(node string, cluster kubernetes.Interface) (*diagnose.Di
 		o.AgentPods = &diagnose.AgentPods{Namespace: p.Namespace, Selector: p.Selector, Port: p.Port}
 	}
 	o.Dial = func(url string) (diagnose.Measurer, error) {
-		co := agent.DefaultClientOptions()
-		co.URL, co.CAFile, co.TokenFile, co.ServerName, co.Timeout = url, c.CAFile, c.TokenFile, c.ServerName, c.Timeout.D()
-		client, err := agent.NewClient(co)
+		client, err := agent.NewClient(c.client(url))
 		if err != nil {
 			return nil, err
 		}

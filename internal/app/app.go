@@ -48,6 +48,7 @@ type App struct {
 	local     *agent.Agent         // of this node; nil: it is not measured
 	now       current
 	reloads   *reloads
+	fleet     *fleet
 	templates []string // files of those in use
 	started   atomic.Bool
 	listener  net.Listener
@@ -130,6 +131,7 @@ func (a *App) wire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.fleet = &fleet{config: a.config.Agents, node: node, local: a.local, cluster: a.workloads, metrics: a.reloads.metrics, log: a.log, answers: map[string]agentAnswer{}}
 	o := respond.DefaultOptions()
 	o.Investigator = investigator
 	o.Store, o.Diagnoser, o.Planner, o.Guard, o.Executor = db, diagnoser, &a.now, &a.now, executor
@@ -205,6 +207,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.background(ctx, "view of the cluster", a.workloads.Run)
 	}
 	a.background(ctx, "reading again", a.reloads.run)
+	a.background(ctx, "look at the agents", a.fleet.run)
 	if a.slack != nil {
 		a.background(ctx, "Slack", a.slack.run)
 	}

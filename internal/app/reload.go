@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/kmend/kmend/internal/document"
 )
 
@@ -143,30 +141,4 @@ func digestOf(file string) ([]byte, error) {
 		return nil, err
 	}
 	return h.Sum(nil), nil
-}
-
-// Metrics are those of the wiring itself.
-type Metrics struct {
-	failed, last *prometheus.GaugeVec
-}
-
-// NewMetrics registers them.
-func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		failed: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kmend_config_reload_failed",
-			Help: "1 while the files of runbooks, policies or routes are broken and the old ones are in use."}, []string{"what"}),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kmend_config_last_reload_success_timestamp_seconds",
-			Help: "When runbooks, policies or routes were last read."}, []string{"what"}),
-	}
-	reg.MustRegister(m.failed, m.last)
-	return m
-}
-
-func (m *Metrics) loaded(what string, err error) {
-	if err != nil {
-		m.failed.WithLabelValues(what).Set(1)
-		return
-	}
-	m.failed.WithLabelValues(what).Set(0)
-	m.last.WithLabelValues(what).SetToCurrentTime()
 }
