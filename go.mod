@@ -50,6 +50,7 @@ require (
 	k8s.io/cri-api v0.37.2
 	k8s.io/kubectl v0.37.2
 	modernc.org/sqlite v1.60.1
+	mvdan.cc/sh/v3 v3.14.1
 	pgregory.net/rapid v1.3.0
 	sigs.k8s.io/yaml v1.6.0
 )

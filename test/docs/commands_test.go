@@ -1,0 +1,131 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Tests run every command that the pages show. kmend's and kmend-agent's own are
+// run by TestDocumentedCommands in cmd/kmend and cmd/kmend-agent; those of others
+// must begin with one of these words, and the test that is named runs them.
+var elsewhere = []struct{ begins, test string }{
+	{"go version -m kmend", "test/release reads the Go version of each program"},
+	{"go test ", "it is a test itself"},
+	{"git checkout ", "git's own; what comes after it is tested by test/release"},
+	{"diff dist/SHA256SUMS ", "test/release compares the sums of two builds"},
+	{"head ", "of another's output"},
+	{"docker buildx build ", "not run: no Docker where it was written (docs/release.md says so)"},
+	{"buildah build ", "test/release builds both images with a real Buildah"},
+	{"buildah manifest push ", "not run: it needs somebody's registry"},
+	{"kubectl apply -f deploy/rbac", "deploy/rbac: its test applies the files to a real API server"},
+	{"curl -H Authorization: Bearer $TOKEN http://kmend:9790/api/v1/", "internal/app asks the same of the API"},
+}
+
+func TestCommands(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, seen := map[string]bool{}, 0
+	for _, p := range pages(t) {
+		commands, err := p.Commands()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, c := range commands {
+			seen++
+			switch c.Args[0] {
+			case "kmend", "kmend-agent":
+			case "make":
+				if why := made(string(makefile), c.Args[1:]); why != "" {
+					t.Errorf("%s: %s", c, why)
+				}
+			default:
+				line := strings.Join(c.Args, " ")
+				i := slices.IndexFunc(elsewhere, func(e struct{ begins, test string }) bool { return strings.HasPrefix(line, e.begins) })
+				if i < 0 {
+					t.Errorf("%s: no test is known to run it; name one in test/docs", c)
+					continue
+				}
+				used[elsewhere[i].begins] = true
+			}
+			if c.Args[0] == "kubectl" {
+				applied(t, c)
+			}
+		}
+		for _, c := range p.Synopses("make") {
+			if why := made(string(makefile), c.Args[1:]); why != "" {
+				t.Errorf("%s: %s", c, why)
+			}
+		}
+	}
+	for _, e := range elsewhere {
+		if !used[e.begins] && e.begins != "go test " {
+			t.Errorf("no page shows %q any more", e.begins)
+		}
+	}
+	if seen < 30 {
+		t.Errorf("%d commands found only", seen)
+	}
+}
+
+var goal = regexp.MustCompile(`^[a-z][a-z-]*$`)
+
+// made says what of make's arguments the Makefile does not know.
+func made(makefile string, args []string) string {
+	for _, arg := range args {
+		name, _, variable := strings.Cut(arg, "=")
+		switch {
+		case variable:
+			if !strings.Contains(makefile, "$("+name+")") {
+				return "the Makefile does not use " + name
+			}
+		case goal.MatchString(arg) && !regexp.MustCompile(`(?m)^`+arg+`:`).MatchString(makefile):
+			return "the Makefile has no goal " + arg
+		}
+	}
+	return ""
+}
+
+// applied checks that what a command applies is in the repository.
+func applied(t *testing.T, c Command) {
+	t.Helper()
+	for i, arg := range c.Args[:len(c.Args)-1] {
+		if arg != "-f" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(root, c.Args[i+1])); err != nil {
+			t.Errorf("%s: %v", c, err)
+		}
+	}
+}
+
+func TestCommandsOfAPage(t *testing.T) {
+	p := Read([]byte("text\n\n    bin/kmend approve ID --plan \\\n      \"$DIGEST\"  # a comment\n    kmend pause [--reason TEXT]\n    other words\n\n" +
+		"```\n$ make test X=1 | head -1\nkmend acted\n```\n\n```sh\nkmend version && kmend-agent version\n```\n\nor `kmend route test -c FILE`\n"))
+	commands, err := p.Commands()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range append(commands, p.Synopses("kmend")...) {
+		got = append(got, c.String())
+	}
+	want := []string{
+		":3: kmend approve ID --plan $DIGEST", ":9: make test X=1", ":9: head -1", ":14: kmend version", ":14: kmend-agent version",
+		":17: kmend route test -c FILE", ":5: kmend pause --reason TEXT",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	makefile := "test: ## Everything.\n\techo $(X)\n"
+	for arg, want := range map[string]string{"test": "", "tests": "the Makefile has no goal tests", "X=1": "", "Y=1": "the Makefile does not use Y"} {
+		if got := made(makefile, []string{arg}); got != want {
+			t.Errorf("make %s: %q, want %q", arg, got, want)
+		}
+	}
+}
