@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"kmend": main
 //	post FILE STATUS sends FILE to the webhook
 //	newest           sets INCIDENT to the newest incident's ID
 //	until TEXT ARGS  kmend ARGS until its output holds TEXT
+//	documented       every command that the documentation shows
 func TestScripts(t *testing.T) {
 	payloads, err := filepath.Abs("../../webhook/testdata")
 	if err != nil {
@@ -35,11 +36,12 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PAYLOADS", payloads)
+			e.Setenv("CGROUP", ownCgroup())
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "serving": serving, "post": post, "newest": newest, "until": until,
+			"exits": exits, "serving": serving, "post": post, "newest": newest, "until": until, "documented": documented,
 		},
 	})
 }

@@ -2,7 +2,6 @@ package docs
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -14,7 +13,7 @@ import (
 type Command struct {
 	Page string
 	Line int
-	Args []string // the program, without its folder, and what it is given
+	Args []string // the program, without bin/, and what it is given
 }
 
 func (c Command) String() string {
@@ -46,7 +45,7 @@ func (p Page) Commands() ([]Command, error) {
 				i++
 				line = strings.TrimSuffix(line, `\`) + strings.TrimSpace(b.Lines[i])
 			}
-			if first, _, _ := strings.Cut(line, " "); !prompted && b.Language != "sh" && !programs[path.Base(first)] || synopsis(line) || line == "" || line[0] == '#' {
+			if first, _, _ := strings.Cut(line, " "); !prompted && b.Language != "sh" && !programs[strings.TrimPrefix(first, "bin/")] || synopsis(line) || line == "" || line[0] == '#' {
 				continue
 			}
 			calls, err := parse(line)
@@ -122,7 +121,7 @@ func parse(line string) ([][]string, error) {
 			}
 			args = append(args, b.String())
 		}
-		args[0] = path.Base(args[0])
+		args[0] = strings.TrimPrefix(args[0], "bin/")
 		calls = append(calls, args)
 		return true
 	})
