@@ -20,7 +20,7 @@ type Params struct {
 	// Factor: the new quota is the present one times this.
 	Factor float64 `json:"factor,omitempty" jsonschema:"description=The new quota is the present one times this.,default=2,exclusiveMinimum=1,maximum=10"`
 	// Max: the new quota is never over this many CPUs, nor over the CPUs online.
-	Max action.CPUs `json:"max"`
+	Max action.CPUs `json:"max" jsonschema_description:"Never over this many CPUs: 2 or 500m."`
 }
 
 // SetCPUQuota is the action cgroup.set_cpu_quota.

@@ -26,7 +26,7 @@ type Params struct {
 	// Factor: the new CPU limit is the present one times this.
 	Factor float64 `json:"factor,omitempty" jsonschema:"description=The new CPU limit is the present one times this.,default=2,exclusiveMinimum=1,maximum=10"`
 	// Max: the new limit is never over this many CPUs, nor over what the node can still allocate.
-	Max action.CPUs `json:"max"`
+	Max action.CPUs `json:"max" jsonschema_description:"Never over this many CPUs: 2 or 500m."`
 	// AllowRestart accepts a container whose resizePolicy restarts it.
 	AllowRestart bool `json:"allowRestart,omitempty" jsonschema:"description=Accept a container whose resizePolicy restarts it when its CPU is resized."`
 	// Template changes the template of the owning workload too, so that the change lasts.

@@ -20,7 +20,7 @@ const SetPropertyName = "systemd.set_property"
 type PropertyParams struct {
 	Property   string  `json:"property" jsonschema:"enum=CPUQuota,enum=MemoryHigh,enum=MemoryMax" jsonschema_description:"Which limit of the target's unit is raised."`
 	Factor     float64 `json:"factor,omitempty" jsonschema:"default=2,exclusiveMinimum=1,maximum=10" jsonschema_description:"The new limit is the present one times this."`
-	Max        Amount  `json:"max"`
+	Max        Amount  `json:"max" jsonschema_description:"Never over this: of CPUQuota a number of CPUs (2 or 500m), of MemoryHigh and MemoryMax bytes (512M or 2G)."`
 	Persistent bool    `json:"persistent,omitempty" jsonschema_description:"Write it to /etc, so that it outlasts a reboot. Default false: until the next reboot."`
 }
 
