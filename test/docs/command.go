@@ -68,7 +68,7 @@ func synopsis(line string) bool { return strings.Contains(line, " [") || strings
 func (p Page) Synopses(program string) []Command {
 	var all []Command
 	add := func(text string, line int) {
-		if !strings.HasPrefix(text, program+" ") {
+		if !strings.HasPrefix(text, program+" ") || strings.Contains(text, "... ") { // a message
 			return
 		}
 		if calls, err := parse(text); err == nil && !synopsis(text) && len(calls) == 1 {
