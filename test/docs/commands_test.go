@@ -22,6 +22,7 @@ var elsewhere = []struct{ begins, test string }{
 	{"buildah build ", "test/release builds both images with a real Buildah"},
 	{"buildah manifest push ", "not run: it needs somebody's registry"},
 	{"kubectl apply -f deploy/rbac", "deploy/rbac: its test applies the files to a real API server"},
+	{"curl http://127.0.0.1:9790/readyz", "internal/app asks the same"},
 	{"curl -H Authorization: Bearer $TOKEN http://kmend:9790/api/v1/", "internal/app asks the same of the API"},
 }
 
