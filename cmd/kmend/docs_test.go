@@ -120,7 +120,7 @@ func documented(ts *testscript.TestScript, _ bool, _ []string) {
 		line := strings.Join(c.Args, " ")
 		begins := func(text string) bool { return strings.HasPrefix(line, text) }
 		if slices.ContainsFunc(notHere, func(n struct{ begins, why string }) bool { return begins(n.begins) }) ||
-			begins("kmend diagnose") && os.Geteuid() != 0 { // eBPF needs root; make test runs it as root
+			(begins("kmend diagnose") || strings.Contains(line, "diagnosis.json")) && os.Geteuid() != 0 { // eBPF needs root; make test runs it as root
 			continue
 		}
 		args := typed(c.Args[1:], values)
@@ -139,7 +139,12 @@ func documented(ts *testscript.TestScript, _ bool, _ []string) {
 		run := exec.Command(program, args...)
 		run.Dir = ts.MkAbs(".")
 		run.Env = append(os.Environ(), "KMEND_SERVER="+ts.Getenv("KMEND_SERVER"), "KMEND_TOKEN_FILE="+ts.Getenv("KMEND_TOKEN_FILE"), "NO_COLOR=1")
-		out, err := run.CombinedOutput()
+		var out []byte
+		if c.Out == "" {
+			out, err = run.CombinedOutput()
+		} else if out, err = run.Output(); err == nil {
+			err = os.WriteFile(ts.MkAbs(c.Out), out, 0o600)
+		}
 		if err != nil && want == "" || want != "" && !strings.Contains(string(out), want) {
 			failed++
 			ts.Logf("%s: %v; want %q in\n%s", c, err, want, out)

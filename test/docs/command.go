@@ -13,7 +13,8 @@ import (
 type Command struct {
 	Page string
 	Line int
-	Args []string // the program, without bin/, and what it is given
+	Args []string // the program, without sudo and bin/, and what it is given
+	Out  string   // file that its standard output goes to, or ""
 }
 
 func (c Command) String() string {
@@ -22,7 +23,7 @@ func (c Command) String() string {
 
 // programs are those whose name at the beginning of an indented line makes it a command.
 var programs = map[string]bool{
-	"kmend": true, "kmend-agent": true, "make": true, "kubectl": true, "helm": true, "go": true, "git": true, "curl": true,
+	"sudo": true, "kmend": true, "kmend-agent": true, "systemd-run": true, "make": true, "kubectl": true, "helm": true, "go": true, "git": true, "curl": true,
 	"docker": true, "buildah": true, "diff": true, "sha256sum": true, "install": true, "systemctl": true, "amtool": true,
 	"openssl": true, "psql": true, "pg_dump": true, "sqlite3": true, "setcap": true, "getcap": true, "cosign": true,
 }
@@ -45,7 +46,7 @@ func (p Page) Commands() ([]Command, error) {
 				i++
 				line = strings.TrimSuffix(line, `\`) + strings.TrimSpace(b.Lines[i])
 			}
-			if first, _, _ := strings.Cut(line, " "); !prompted && b.Language != "sh" && !programs[strings.TrimPrefix(first, "bin/")] || synopsis(line) || line == "" || line[0] == '#' {
+			if first, _, _ := strings.Cut(line, " "); !prompted && b.Language != "sh" && !programs[program(first)] || synopsis(line) || line == "" || line[0] == '#' {
 				continue
 			}
 			calls, err := parse(line)
@@ -53,7 +54,7 @@ func (p Page) Commands() ([]Command, error) {
 				return nil, fmt.Errorf("%s:%d: %q is no command of a shell: %w", p.Path, at, line, err)
 			}
 			for _, args := range calls {
-				all = append(all, Command{p.Path, at, args})
+				all = append(all, Command{p.Path, at, args.words, args.out})
 			}
 		}
 	}
@@ -72,11 +73,11 @@ func (p Page) Synopses(program string) []Command {
 			return
 		}
 		if calls, err := parse(text); err == nil && !synopsis(text) && len(calls) == 1 {
-			all = append(all, Command{p.Path, line, calls[0]})
+			all = append(all, Command{p.Path, line, calls[0].words, ""})
 			return
 		}
 		args := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" []|()", r) })
-		all = append(all, Command{p.Path, line, args})
+		all = append(all, Command{p.Path, line, args, ""})
 	}
 	for _, s := range p.Spans {
 		add(s.Text, s.Line)
@@ -91,39 +92,63 @@ func (p Page) Synopses(program string) []Command {
 	return all
 }
 
+// program is the name of one as a line has it.
+func program(word string) string { return strings.TrimPrefix(word, "bin/") }
+
+// call is one command of a line.
+type call struct {
+	words []string
+	out   string
+}
+
 // parse splits a line as a shell does; variables stay as they are written.
-func parse(line string) ([][]string, error) {
+func parse(line string) (calls []call, err error) {
 	file, err := syntax.NewParser().Parse(strings.NewReader(line), "")
 	if err != nil {
 		return nil, err
 	}
-	var calls [][]string
-	printer := syntax.NewPrinter()
 	syntax.Walk(file, func(n syntax.Node) bool {
-		call, ok := n.(*syntax.CallExpr)
-		if !ok || len(call.Args) == 0 {
+		stmt, ok := n.(*syntax.Stmt)
+		if !ok {
 			return true
 		}
-		var args []string
-		for _, word := range call.Args {
-			var b strings.Builder
-			for _, part := range word.Parts {
-				switch part := part.(type) {
-				case *syntax.SglQuoted:
-					b.WriteString(part.Value)
-				case *syntax.DblQuoted:
-					for _, inner := range part.Parts {
-						_ = printer.Print(&b, inner)
-					}
-				default:
-					_ = printer.Print(&b, part)
-				}
-			}
-			args = append(args, b.String())
+		expr, ok := stmt.Cmd.(*syntax.CallExpr)
+		if !ok || len(expr.Args) == 0 {
+			return true
 		}
-		args[0] = strings.TrimPrefix(args[0], "bin/")
-		calls = append(calls, args)
+		var c call
+		for _, w := range expr.Args {
+			c.words = append(c.words, word(w))
+		}
+		if c.words[0] == "sudo" && len(c.words) > 1 {
+			c.words = c.words[1:]
+		}
+		c.words[0] = program(c.words[0])
+		for _, r := range stmt.Redirs {
+			if r.Op == syntax.RdrOut {
+				c.out = word(r.Word)
+			}
+		}
+		calls = append(calls, c)
 		return true
 	})
 	return calls, nil
+}
+
+func word(w *syntax.Word) string {
+	var b strings.Builder
+	printer := syntax.NewPrinter()
+	for _, part := range w.Parts {
+		switch part := part.(type) {
+		case *syntax.SglQuoted:
+			b.WriteString(part.Value)
+		case *syntax.DblQuoted:
+			for _, inner := range part.Parts {
+				_ = printer.Print(&b, inner)
+			}
+		default:
+			_ = printer.Print(&b, part)
+		}
+	}
+	return b.String()
 }

@@ -18,6 +18,9 @@ var elsewhere = []struct{ begins, test string }{
 	{"git checkout ", "git's own; what comes after it is tested by test/release"},
 	{"diff dist/SHA256SUMS ", "test/release compares the sums of two builds"},
 	{"head ", "of another's output"},
+	{"systemd-run ", "not run: systemd's own; the tests of remediate/action/systemd start a real systemd and limit units of it"},
+	{"systemctl ", "not run: systemd's own, as above"},
+	{"amtool alert add ", "not run: Alertmanager's own; test/acceptance sends such alerts through a real Alertmanager"},
 	{"docker buildx build ", "not run: no Docker where it was written (docs/release.md says so)"},
 	{"buildah build ", "test/release builds both images with a real Buildah"},
 	{"buildah manifest push ", "not run: it needs somebody's registry"},
@@ -106,18 +109,18 @@ func applied(t *testing.T, c Command) {
 }
 
 func TestCommandsOfAPage(t *testing.T) {
-	p := Read([]byte("text\n\n    bin/kmend approve ID --plan \\\n      \"$DIGEST\"  # a comment\n    kmend pause [--reason TEXT]\n    other words\n\n" +
-		"```\n$ make test X=1 | head -1\nkmend acted\n```\n\n```sh\nkmend version && kmend-agent version\n```\n\nor `kmend route test -c FILE`\n"))
+	p := Read([]byte("text\n\n    sudo bin/kmend approve ID --plan \\\n      \"$DIGEST\"  # a comment\n    kmend pause [--reason TEXT]\n    other words\n\n" +
+		"```\n$ make test X=1 | head -1 >out\nkmend acted\n```\n\n```sh\nkmend version && kmend-agent version\n```\n\nor `kmend route test -c FILE`\n"))
 	commands, err := p.Commands()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, c := range append(commands, p.Synopses("kmend")...) {
-		got = append(got, c.String())
+		got = append(got, c.String()+map[bool]string{true: " >" + c.Out}[c.Out != ""])
 	}
 	want := []string{
-		":3: kmend approve ID --plan $DIGEST", ":9: make test X=1", ":9: head -1", ":14: kmend version", ":14: kmend-agent version",
+		":3: kmend approve ID --plan $DIGEST", ":9: make test X=1", ":9: head -1 >out", ":14: kmend version", ":14: kmend-agent version",
 		":17: kmend route test -c FILE", ":5: kmend pause --reason TEXT",
 	}
 	if !slices.Equal(got, want) {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -59,6 +60,7 @@ func TestRunbooksOfCauses(t *testing.T) {
 			want[m[2]] = append(want[m[2]], m[1])
 		}
 	}
+	causes := len(want)
 	name := regexp.MustCompile("`([a-z-]+-[a-z-]+)`")
 	for _, section := range strings.Split(read(t, "docs/causes.md"), "\n## ")[1:] {
 		cause, text, _ := strings.Cut(section, "\n")
@@ -76,5 +78,37 @@ func TestRunbooksOfCauses(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("docs/causes.md has no section about %v", want)
+	}
+	for _, p := range pages(t) {
+		for _, m := range regexp.MustCompile(`\b([0-9]+) (?:\[?causes|things that a kernel can confirm)`).FindAllStringSubmatch(read(t, p.Path), -1) {
+			if m[1] != strconv.Itoa(causes) {
+				t.Errorf("%s says %q; docs/causes.md has %d", p.Path, m[0], causes)
+			}
+		}
+	}
+}
+
+// The words of docs/concepts.md are those of package incident.
+func TestConcepts(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, "incident/*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var code strings.Builder
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code.Write(b)
+	}
+	rows := regexp.MustCompile("(?m)^\\| .* \\| `([A-Z][A-Za-z]*)` \\|$").FindAllStringSubmatch(read(t, "docs/concepts.md"), -1)
+	if len(rows) < 20 {
+		t.Errorf("%d words found only", len(rows))
+	}
+	for _, m := range rows {
+		if !regexp.MustCompile(`(?m)^type ` + m[1] + ` `).MatchString(code.String()) {
+			t.Errorf("docs/concepts.md: package incident has no type %s", m[1])
+		}
 	}
 }
