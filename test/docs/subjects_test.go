@@ -112,3 +112,22 @@ func TestConcepts(t *testing.T) {
 		}
 	}
 }
+
+// Every page below docs is in its index.
+func TestIndex(t *testing.T) {
+	listed := map[string]bool{"docs/README.md": true}
+	all := pages(t)
+	for _, p := range all {
+		if p.Path == "docs/README.md" {
+			for _, l := range p.Links {
+				to, _, _ := strings.Cut(l.To, "#")
+				listed[filepath.Join("docs", to)] = true
+			}
+		}
+	}
+	for _, p := range all {
+		if strings.HasPrefix(p.Path, "docs/") && !listed[p.Path] {
+			t.Errorf("docs/README.md does not list %s", p.Path)
+		}
+	}
+}
