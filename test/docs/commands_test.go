@@ -10,23 +10,24 @@ import (
 )
 
 // Tests run every command that the pages show. kmend's and kmend-agent's own are
-// run by TestDocumentedCommands in cmd/kmend and cmd/kmend-agent; those of others
-// must begin with one of these words, and the test that is named runs them.
-var elsewhere = []struct{ begins, test string }{
-	{"go version -m kmend", "test/release reads the Go version of each program"},
-	{"go test ", "it is a test itself"},
-	{"git checkout ", "git's own; what comes after it is tested by test/release"},
-	{"diff dist/SHA256SUMS ", "test/release compares the sums of two builds"},
-	{"head ", "of another's output"},
-	{"systemd-run ", "not run: systemd's own; the tests of remediate/action/systemd start a real systemd and limit units of it"},
-	{"systemctl ", "not run: systemd's own, as above"},
-	{"amtool alert add ", "not run: Alertmanager's own; test/acceptance sends such alerts through a real Alertmanager"},
-	{"docker buildx build ", "not run: no Docker where it was written (docs/release.md says so)"},
-	{"buildah build ", "test/release builds both images with a real Buildah"},
-	{"buildah manifest push ", "not run: it needs somebody's registry"},
-	{"kubectl apply -f deploy/rbac", "deploy/rbac: its test applies the files to a real API server"},
-	{"curl http://127.0.0.1:9790/readyz", "internal/app asks the same"},
-	{"curl -H Authorization: Bearer $TOKEN http://kmend:9790/api/v1/", "internal/app asks the same of the API"},
+// run by the tests of cmd/kmend and cmd/kmend-agent; those of others must begin with
+// one of these words, and the tests of the package that is named do the same. Where
+// none does, there is the reason.
+var elsewhere = []struct{ begins, by, why string }{
+	{"go version -m kmend", "test/release", "it reads the Go version of each program"},
+	{"go test ", "test/docs", "it is a test itself"},
+	{"git checkout ", "", "git's own; what is built then is compared by test/release"},
+	{"diff dist/SHA256SUMS ", "test/release", "it compares the sums of two builds"},
+	{"head ", "", "of another's output"},
+	{"systemd-run ", "", "systemd's own; the tests of remediate/action/systemd start a real systemd and limit units of it"},
+	{"systemctl ", "", "systemd's own, as above"},
+	{"amtool alert add ", "", "Alertmanager's own; test/acceptance sends such alerts through a real Alertmanager"},
+	{"docker buildx build ", "", "there was no Docker where it was written, and docs/release.md says so"},
+	{"buildah build ", "test/release", "it builds both images with a real Buildah"},
+	{"buildah manifest push ", "", "it needs somebody's registry"},
+	{"kubectl apply -f deploy/rbac", "test/cluster", "it applies the objects of these files to a real API server, in kubectl's order"},
+	{"curl http://127.0.0.1:9790/readyz", "internal/app", "it asks the same"},
+	{"curl -H Authorization: Bearer $TOKEN http://kmend:9790/api/v1/", "internal/app", "it asks the same"},
 }
 
 func TestCommands(t *testing.T) {
@@ -50,7 +51,7 @@ func TestCommands(t *testing.T) {
 				}
 			default:
 				line := strings.Join(c.Args, " ")
-				i := slices.IndexFunc(elsewhere, func(e struct{ begins, test string }) bool { return strings.HasPrefix(line, e.begins) })
+				i := slices.IndexFunc(elsewhere, func(e struct{ begins, by, why string }) bool { return strings.HasPrefix(line, e.begins) })
 				if i < 0 {
 					t.Errorf("%s: no test is known to run it; name one in test/docs", c)
 					continue
@@ -70,6 +71,9 @@ func TestCommands(t *testing.T) {
 	for _, e := range elsewhere {
 		if !used[e.begins] && e.begins != "go test " {
 			t.Errorf("no page shows %q any more", e.begins)
+		}
+		if tests, err := filepath.Glob(filepath.Join(root, e.by, "*_test.go")); e.by != "" && (len(tests) == 0 || err != nil) {
+			t.Errorf("%q: %s has no tests", e.begins, e.by)
 		}
 	}
 	if seen < 30 {
