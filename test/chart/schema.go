@@ -12,9 +12,9 @@ import (
 // values need not.
 var filled = [][]string{{}, {"agents", "kubernetes"}, {"kubernetes", "pause"}}
 
-// schema is the chart's values.schema.json with kmend's own schema for the values
+// valuesSchema is the chart's values.schema.json with kmend's own schema for the values
 // below config, so that Helm refuses what kmend would. All else in it is written by hand.
-func schema() (string, error) {
+func valuesSchema() (string, error) {
 	var values, config map[string]any
 	for file, into := range map[string]*map[string]any{
 		filepath.Join(Dir(), "values.schema.json"):           &values,

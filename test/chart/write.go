@@ -42,7 +42,7 @@ func Generated() (map[string]string, error) {
 		return nil, err
 	}
 	out["deploy/kmend.yaml"] = generated + plainHead + withoutHelm(plain)
-	if out["deploy/chart/kmend/values.schema.json"], err = schema(); err != nil {
+	if out["deploy/chart/kmend/values.schema.json"], err = valuesSchema(); err != nil {
 		return nil, err
 	}
 	if out["deploy/chart/kmend/README.md"], err = readme(); err != nil {

@@ -5,12 +5,14 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,17 +47,19 @@ var resources = map[string][]string{
 }
 
 func main() {
-	if err := run(filepath.Join(chart.Root(), "test", "chart", "testdata", "schemas")); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, filepath.Join(chart.Root(), "test", "chart", "testdata", "schemas")); err != nil {
 		fmt.Fprintf(os.Stderr, "schemas: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(out string) error {
+func run(ctx context.Context, out string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	dir, err := module(kubernetes)
+	dir, err := module(ctx, kubernetes)
 	if err != nil {
 		return err
 	}
@@ -65,7 +69,7 @@ func run(out string) error {
 		}
 	}
 	for of, files := range resources {
-		if dir, err = module(of); err != nil {
+		if dir, err = module(ctx, of); err != nil {
 			return err
 		}
 		for _, file := range files {
@@ -78,8 +82,8 @@ func run(out string) error {
 }
 
 // module is the folder of a module, fetched through the Go proxy.
-func module(of string) (string, error) {
-	b, err := exec.Command("go", "mod", "download", "-json", of).Output()
+func module(ctx context.Context, of string) (string, error) {
+	b, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", of).Output()
 	if err != nil {
 		return "", fmt.Errorf("fetching %s: %w", of, err)
 	}
