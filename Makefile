@@ -78,13 +78,15 @@ demo: ## Watch one incident from a real alert to a verified fix (root, Linux; un
 # ------------------------------------------------------------------ change it
 
 .PHONY: generate
-generate: ## Generate again what is generated: BPF objects, JSON Schema, protocol.
+generate: ## Generate again what is generated: BPF objects, JSON Schema, protocol, manifests.
 	@test/setup/tools build
 	@$(GO) generate ./...
+	@cd test/chart && $(GO) run ./render -write # after kmend.schema.json, which is in it
 
 .PHONY: check
 check: fmt vet generated lint ## The fast loop: format, vet, generated files, lint, short tests.
 	@$(GO) test -short $$($(GO) list ./... | grep -v '/bpf/') # make test runs those: they want the CPUs for themselves
+	@cd test/chart && $(GO) test -short ./...
 
 .PHONY: test
 test: ## Everything, on the real kernel, in VMs, on a real cluster; installs what it needs (root).
@@ -125,6 +127,7 @@ fmt:
 .PHONY: vet
 vet:
 	@$(GO) vet ./...
+	@cd test/chart && $(GO) vet ./...
 
 .PHONY: generated
 generated: # what is committed is what the sources make
@@ -133,6 +136,7 @@ generated: # what is committed is what the sources make
 .PHONY: lint
 lint: $(LINT)
 	@$(LINT) run ./...
+	@cd test/chart && $(LINT) run ./...
 
 $(SBOM):
 	@echo "building cyclonedx-gomod (once, a minute)"
