@@ -61,23 +61,23 @@ func (a explained) Irreversible() bool {
 
 func (a explained) Preview(ctx context.Context, target incident.Target, with map[string]any) (incident.Preview, error) {
 	p, err := a.Action.Preview(ctx, target, with)
-	return p, explain(err)
+	return p, explain(err, a.Name())
 }
 
 func (a explained) Apply(ctx context.Context, target incident.Target, step incident.Step) (incident.Execution, error) {
 	x, err := a.Action.Apply(ctx, target, step)
-	return x, explain(err)
+	return x, explain(err, a.Name())
 }
 
 func (a explained) Undo(ctx context.Context, target incident.Target, step incident.Step, done incident.Execution) (incident.Execution, error) {
 	x, err := a.Action.Undo(ctx, target, step, done)
-	return x, explain(err)
+	return x, explain(err, a.Name())
 }
 
 // denied is how the API server words that a right is missing.
 var denied = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"`)
 
-func explain(err error) error {
+func explain(err error, name string) error {
 	if err == nil {
 		return nil
 	}
@@ -89,6 +89,22 @@ func explain(err error) error {
 	}
 	for _, f := range files {
 		err = fmt.Errorf("%w; %s grants it: kubectl apply -f %s", err, f, f)
+		if v := chartValue(name, f); v != "" {
+			err = fmt.Errorf("%w, or with the chart %s: true", err, v)
+		}
 	}
 	return err
+}
+
+// chartValue is the value of the Helm chart that grants what a file does, for an
+// action; "" for what the chart always grants.
+func chartValue(name, file string) string {
+	if file == "deploy/rbac/base.yaml" || file == "deploy/rbac/watch.yaml" {
+		return ""
+	}
+	value := strings.TrimPrefix(name, "kubernetes.")
+	if file == "deploy/rbac/workloads.yaml" && (value == "resize_cpu" || value == "resize_memory") {
+		value = "resize_template" // template: true
+	}
+	return "actions." + value
 }

@@ -1,0 +1,64 @@
+package kubernetes
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+)
+
+// The chart has a switch for every action, off, and one for what template: true of
+// the resizes needs; no other.
+func TestChartHasTheActions(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../../deploy/chart/kmend/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values struct{ Actions map[string]bool }
+	if err := yaml.Unmarshal(b, &values); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"resize_template"}
+	for _, a := range Known() {
+		want = append(want, strings.TrimPrefix(a.Name(), "kubernetes."))
+	}
+	var got []string
+	for name, on := range values.Actions {
+		got = append(got, name)
+		if on {
+			t.Errorf("the chart's default is actions.%s: true", name)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the chart has actions %q, kmend has %q", got, want)
+	}
+}
+
+// A right that is missing is named with the file and the chart's value that grant it.
+func TestExplained(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ action, denied, want string }{
+		{"kubernetes.drain_node", `cannot create resource "pods/eviction" in API group ""`,
+			"; deploy/rbac/evict.yaml grants it: kubectl apply -f deploy/rbac/evict.yaml, or with the chart actions.drain_node: true"},
+		{"kubernetes.resize_cpu", `cannot patch resource "pods/resize" in API group ""`,
+			"; deploy/rbac/resize.yaml grants it: kubectl apply -f deploy/rbac/resize.yaml, or with the chart actions.resize_cpu: true"},
+		{"kubernetes.resize_memory", `cannot patch resource "deployments" in API group "apps"`,
+			"; deploy/rbac/workloads.yaml grants it: kubectl apply -f deploy/rbac/workloads.yaml, or with the chart actions.resize_template: true"},
+		{"kubernetes.scale", `cannot get resource "deployments" in API group "apps"`,
+			"; deploy/rbac/base.yaml grants it: kubectl apply -f deploy/rbac/base.yaml"},
+		{"kubernetes.scale", `cannot get resource "secrets" in API group ""`, ""},
+	} {
+		if got, want := explain(errors.New(c.denied), c.action).Error(), c.denied+c.want; got != want {
+			t.Errorf("%s says\n%s, want\n%s", c.action, got, want)
+		}
+	}
+	if err := explain(nil, "kubernetes.scale"); err != nil {
+		t.Error(err)
+	}
+}
