@@ -37,6 +37,11 @@ func TestPodsAreConfined(t *testing.T) {
 					t.Errorf("%s: %s may write %s", name, id, m.MountPath)
 				}
 			}
+			for _, m := range c.VolumeMounts {
+				if strings.HasPrefix(m.MountPath, "/sys") && (m.RecursiveReadOnly == nil || *m.RecursiveReadOnly != corev1.RecursiveReadOnlyIfPossible) {
+					t.Errorf("%s: %s may write the mounts below %s", name, id, m.MountPath)
+				}
+			}
 			for _, vol := range s.Volumes {
 				if vol.HostPath != nil && (!agent || vol.HostPath.Path != "/sys/fs/cgroup") {
 					t.Errorf("%s: %s mounts the host's %s", name, id, vol.HostPath.Path)
