@@ -200,7 +200,7 @@ func TestNotes(t *testing.T) {
 		`database: {postgres: {existingSecret: db}}`:                         {"deployment/kmend"},
 		`responder: {persistence: {enabled: false}}`:                         {"incidents are lost with the pod"},
 	} {
-		out, err := DefaultRelease().Templates(values(t, text))
+		out, err := DefaultRelease().Templates(t.Context(), values(t, text))
 		if err != nil {
 			t.Fatal(err)
 		}

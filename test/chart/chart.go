@@ -5,6 +5,7 @@
 package chart
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"path"
@@ -41,7 +42,7 @@ func DefaultRelease() Release { return Release{Name: "kmend", Namespace: "kmend"
 // Templates renders the chart with values over its own; the keys are the paths of
 // templates below templates/, NOTES.txt among them. Values that the schema does
 // not allow are an error.
-func (r Release) Templates(values map[string]any) (map[string]string, error) {
+func (r Release) Templates(ctx context.Context, values map[string]any) (map[string]string, error) {
 	c, err := loader.LoadDir(Dir())
 	if err != nil {
 		return nil, fmt.Errorf("loading the chart: %w", err)
@@ -52,7 +53,7 @@ func (r Release) Templates(values map[string]any) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the chart's values: %w", err)
 	}
-	rendered, err := engine.Engine{Strict: true}.Render(c, all)
+	rendered, err := engine.Engine{Strict: true}.RenderWithContext(ctx, c, all)
 	if err != nil {
 		return nil, fmt.Errorf("rendering the chart: %w", err)
 	}
@@ -68,8 +69,8 @@ func (r Release) Templates(values map[string]any) (map[string]string, error) {
 
 // Manifests is what `helm install` applies, in its order: one text of many
 // documents, each below a comment that names its template.
-func (r Release) Manifests(values map[string]any) (string, error) {
-	templates, err := r.Templates(values)
+func (r Release) Manifests(ctx context.Context, values map[string]any) (string, error) {
+	templates, err := r.Templates(ctx, values)
 	if err != nil {
 		return "", err
 	}

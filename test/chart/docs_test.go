@@ -13,7 +13,7 @@ import (
 // Helm reads it, and rendered.
 func TestCommandsOfTheDocs(t *testing.T) {
 	commands := map[string]string{}
-	notes, err := DefaultRelease().Templates(nil)
+	notes, err := DefaultRelease().Templates(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestCommandsOfTheDocs(t *testing.T) {
 				t.Errorf("%s: %s: %v", page, line, err)
 			}
 		}
-		if _, err := DefaultRelease().Manifests(values); err != nil {
+		if _, err := DefaultRelease().Manifests(t.Context(), values); err != nil {
 			t.Errorf("%s: %s: %v", page, line, err)
 		}
 	}

@@ -68,7 +68,7 @@ type rendered struct {
 
 func render(t *testing.T, r Release, v map[string]any) rendered {
 	t.Helper()
-	text, err := r.Manifests(v)
+	text, err := r.Manifests(t.Context(), v)
 	if err != nil {
 		t.Fatal(err)
 	}

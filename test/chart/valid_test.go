@@ -16,7 +16,7 @@ import (
 
 // What is generated from the chart is what the chart makes.
 func TestGenerated(t *testing.T) {
-	files, err := Generated()
+	files, err := Generated(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestKubeconform(t *testing.T) {
 		return problems, n
 	}
 	for name, set := range sets(t) {
-		text, err := DefaultRelease().Manifests(set)
+		text, err := DefaultRelease().Manifests(t.Context(), set)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -123,7 +123,7 @@ func TestObjects(t *testing.T) {
 func TestRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		`agnet: {port: 1}`:                                   "agnet",
-		`agent: {capabilites: []}`:                           "capabilites",
+		`agent: {caps: []}`:                                  "caps",
 		`agent: {port: 70000}`:                               "65,535",
 		`actions: {reboot_node: true}`:                       "reboot_node",
 		`actions: {scale: "yes"}`:                            "boolean",
@@ -142,7 +142,7 @@ func TestRefused(t *testing.T) {
 		`agent: {seccompProfile: {type: runtime/default}}`:                            "seccompProfile/type",
 		`responder: {image: {digest: latest}}`:                                        "digest",
 	} {
-		_, err := DefaultRelease().Manifests(values(t, text))
+		_, err := DefaultRelease().Manifests(t.Context(), values(t, text))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v; want an error with %q", text, err, want)
 		}

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,8 +13,8 @@ import (
 const generated = "# Made from deploy/chart/kmend by `make generate`: change it there.\n"
 
 // Write writes what the repository has of the chart.
-func Write() error {
-	files, err := Generated()
+func Write(ctx context.Context) error {
+	files, err := Generated(ctx)
 	if err != nil {
 		return err
 	}
@@ -26,9 +27,9 @@ func Write() error {
 }
 
 // Generated are the files of the repository that are made from the chart, by their paths.
-func Generated() (map[string]string, error) {
+func Generated(ctx context.Context) (map[string]string, error) {
 	out := map[string]string{}
-	rights, err := DefaultRelease().Templates(everything())
+	rights, err := DefaultRelease().Templates(ctx, everything())
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,7 @@ func Generated() (map[string]string, error) {
 			out["deploy/rbac/"+file] = generated + withoutHelm(text)
 		}
 	}
-	plain, err := DefaultRelease().Manifests(plainValues())
+	plain, err := DefaultRelease().Manifests(ctx, plainValues())
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,11 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 
@@ -14,13 +16,15 @@ import (
 )
 
 func main() {
-	if err := run(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "render: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(ctx context.Context) error {
 	r := chart.DefaultRelease()
 	flag.StringVar(&r.Name, "release", r.Name, "name of the release")
 	flag.StringVar(&r.Namespace, "namespace", r.Namespace, "its namespace")
@@ -28,7 +32,7 @@ func run() error {
 	write := flag.Bool("write", false, "write what is generated from the chart, and print nothing")
 	flag.Parse()
 	if *write {
-		return chart.Write()
+		return chart.Write(ctx)
 	}
 	values := map[string]any{}
 	if *file != "" {
@@ -41,7 +45,7 @@ func run() error {
 			return fmt.Errorf("reading %s: %w", *file, err)
 		}
 	}
-	out, err := r.Manifests(values)
+	out, err := r.Manifests(ctx, values)
 	if err != nil {
 		return err
 	}
