@@ -1,8 +1,10 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"k8s.io/client-go/dynamic"
@@ -65,6 +67,7 @@ func (k Kubernetes) rest() (*rest.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("using the pod's service account: %w; outside a cluster set kubernetes.kubeconfig", err)
 		}
+		conf.Dial = dialFromPod
 		return conf, nil
 	}
 	conf, err := clientcmd.BuildConfigFromFlags("", k.Kubeconfig)
@@ -72,4 +75,13 @@ func (k Kubernetes) rest() (*rest.Config, error) {
 		return nil, fmt.Errorf("reading kubernetes.kubeconfig %s: %w", k.Kubeconfig, err)
 	}
 	return conf, nil
+}
+
+// dialFromPod connects as client-go does by itself, in a pod's words where it cannot.
+func dialFromPod(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: apiTimeout, KeepAlive: 30 * time.Second}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server: %w; look whether kmend's NetworkPolicy (egress) allows its port", err)
+	}
+	return conn, nil
 }

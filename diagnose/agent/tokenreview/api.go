@@ -114,7 +114,7 @@ func (r *Reviewer) ask(ctx context.Context, token string) (status, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return status{}, fmt.Errorf("asking the API server at %s: %w", r.o.address(), err)
+		return status{}, fmt.Errorf("asking the API server at %s: %w; look whether the agents' NetworkPolicy (egress) allows this port", r.o.address(), err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))

@@ -180,7 +180,7 @@ func TestUnreachable(t *testing.T) {
 
 	r, _ = newReviewer(t, reviewed(good))
 	r.o.Port = "1"
-	says(t, r.Check(t.Context(), "s3cret"), "asking the API server at 127.0.0.1:1")
+	says(t, r.Check(t.Context(), "s3cret"), "connect: connection refused; look whether the agents' NetworkPolicy (egress) allows this port")
 
 	r, _ = newReviewer(t, reviewed(good))
 	write(t, r.o, "ca.crt", "none")
