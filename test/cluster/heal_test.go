@@ -43,13 +43,24 @@ func heals(t *testing.T, name string, agent server.Agent) {
 	expectThrottled(t, pod, 0.2)
 	s := serve(t, server.Options{Binary: kmend, Dir: t.TempDir(), Kubeconfig: kubeconfig, Agent: agent,
 		Policies: []string{sourceDir() + "/testdata/policy.yaml"}})
+	expectHealed(t, s, startAlertmanager(t, s), pod)
+}
+
+// startAlertmanager runs a real one that tells kmend.
+func startAlertmanager(t *testing.T, s *server.Server) *alertmanager.Server {
+	t.Helper()
 	am, err := alertmanager.Start(t.Context(), alertmanager.Options{Dir: t.TempDir(), WebhookURL: s.WebhookURL(), TokenFile: s.WebhookTokenFile(),
 		GroupBy: []string{"alertname", "namespace", "pod"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = am.Stop() })
+	return am
+}
 
+// alerted has Alertmanager say that the pod is slow, and waits until its incident is closed.
+func alerted(t *testing.T, s *server.Server, am *alertmanager.Server, pod *corev1.Pod) incident.Incident {
+	t.Helper()
 	sent := time.Now()
 	alert := alertmanager.Alert{Labels: map[string]string{"alertname": "PodSlow", "severity": "page",
 		"namespace": pod.Namespace, "pod": pod.Name, "container": pod.Name, "node": NodeName}}
@@ -58,21 +69,26 @@ func heals(t *testing.T, name string, agent server.Agent) {
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 60*time.Second, errors.New("no closed incident after 60 s"))
 	defer cancel()
-	inc, err := s.Wait(ctx, func(i incident.Incident) bool { return i.Outcome != "" })
+	inc, err := s.Wait(ctx, func(i incident.Incident) bool { return i.Target.Pod == pod.Name && i.Outcome != "" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(sent)
 	for _, e := range inc.Timeline {
 		t.Logf("%+7.3f s  %-10s %-12s %s", e.At.Sub(sent).Seconds(), e.Phase, e.Kind, e.Message)
 	}
+	t.Logf("alert sent -> %s: %.2f s", inc.Outcome, time.Since(sent).Seconds())
+	return inc
+}
+
+func expectHealed(t *testing.T, s *server.Server, am *alertmanager.Server, pod *corev1.Pod) {
+	t.Helper()
+	inc := alerted(t, s, am, pod)
 	if inc.Outcome != incident.Fixed {
 		if d := inc.Diagnosis; d != nil {
 			t.Logf("measured on %s: %+v\n%+v\n%+v", d.Target, d.Findings, d.Evidence, d.Ledger)
 		}
 		t.Fatalf("the incident ended as %s: %s", inc.Outcome, inc.Reason)
 	}
-	t.Logf("alert sent -> verified fix: %.2f s", took.Seconds())
 	expectConfirmed(t, *inc.Diagnosis, pod)
 	after := node.Throttling(t, pod)
 	t.Log("the kernel, afterwards:", after)

@@ -62,7 +62,7 @@ func account(t *testing.T, namespace, name string) {
 func asks(t *testing.T, a server.Agent, tokenFile string) (*agent.Client, error) {
 	t.Helper()
 	o := agent.DefaultClientOptions()
-	o.URL, o.CAFile, o.TokenFile = a.URL, a.CAFile, tokenFile
+	o.URL, o.CAFile, o.TokenFile, o.ServerName = a.URL, a.CAFile, tokenFile, a.ServerName
 	c, err := agent.NewClient(o)
 	if err != nil {
 		t.Fatal(err)
@@ -168,22 +168,25 @@ func TestAgentWithoutRights(t *testing.T) {
 func TestAgentAnswersForItsNodeOnly(t *testing.T) {
 	node.Need(t)
 	grant(t)
-	a := startAgent(t)
+	answersForItsNodeOnly(t, startAgent(t))
+}
+
+func answersForItsNodeOnly(t *testing.T, a server.Agent) {
 	c, err := asks(t, a, a.TokenFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pod := node.Run(t, Burn{Name: "here"})
-	here := incident.Target{Node: NodeName, Namespace: pod.Namespace, Pod: pod.Name, PodUID: string(pod.UID), Container: "here"}
+	here := located(pod)
 	if _, err := c.Measure(t.Context(), agent.Request{Target: here, Window: 200 * time.Millisecond}, nil); err != nil {
 		t.Fatal(err)
 	}
 	there, absent := here, here
 	there.Node = "node-2"
-	absent.Pod, absent.PodUID = "absent", "11111111-2222-3333-4444-555555555555"
+	absent.Pod, absent.PodUID, absent.ContainerID = "absent", "11111111-2222-3333-4444-555555555555", strings.Repeat("1", 64)
 	for want, target := range map[string]incident.Target{
 		`on node "node-2", and this is the agent of node "` + NodeName + `"`: there,
-		"no running pod default/absent on this node":                         absent,
+		"11111111-2222-3333-4444-555555555555":                               absent,
 	} {
 		_, err := c.Measure(t.Context(), agent.Request{Target: target, Window: 200 * time.Millisecond}, nil)
 		if !errors.Is(err, agent.ErrNotFound) || !strings.Contains(err.Error(), want) {
@@ -191,4 +194,10 @@ func TestAgentAnswersForItsNodeOnly(t *testing.T) {
 		}
 		t.Log(err)
 	}
+}
+
+// located is a pod's one container as kmend tells it to an agent, after it asked the API.
+func located(pod *corev1.Pod) incident.Target {
+	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	return incident.Target{Node: NodeName, Namespace: pod.Namespace, Pod: pod.Name, PodUID: string(pod.UID), Container: pod.Name, ContainerID: id}
 }

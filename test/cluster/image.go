@@ -20,21 +20,35 @@ type file struct {
 	data []byte
 }
 
+// image is one with a static program at its root.
+type image struct {
+	name       string // with its tag
+	program    string // path here
+	entrypoint string // path there, without the first slash
+	user       string // "" is root
+	cmd        []string
+	tmp        bool // an empty /tmp beside it
+}
+
 // writeImage writes a "docker save" archive (for `ctr images import`) with one
-// image that holds one static program and an empty /tmp. The same program gives
-// the same bytes.
-func writeImage(path, name, program, entrypoint string) error {
-	bin, err := os.ReadFile(program)
+// image. The same program gives the same bytes.
+func writeImage(path string, img image) error {
+	name := img.name
+	bin, err := os.ReadFile(img.program)
 	if err != nil {
 		return fmt.Errorf("making image %s: %w", name, err)
 	}
-	layer, err := tarOf(file{name: "tmp/", mode: 0o1777}, file{entrypoint, 0o755, bin})
+	files := []file{{img.entrypoint, 0o755, bin}}
+	if img.tmp {
+		files = append(files, file{name: "tmp/", mode: 0o1777})
+	}
+	layer, err := tarOf(files...)
 	if err != nil {
 		return fmt.Errorf("making image %s: %w", name, err)
 	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{"/" + entrypoint}, "Env": []string{"PATH=/"}},
+		"config": map[string]any{"Entrypoint": []string{"/" + img.entrypoint}, "Cmd": img.cmd, "User": img.user, "Env": []string{"PATH=/"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum(layer)}},
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ func TestImageIsConsistent(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "a.tar")
-	if err := writeImage(path, "kmend.test/a:1", program, "a"); err != nil {
+	if err := writeImage(path, image{name: "kmend.test/a:1", program: program, entrypoint: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)

@@ -14,6 +14,10 @@ import (
 // namespace. The kubelet refuses 127/8; this is a range for documentation.
 const nodeIP = "198.51.100.1"
 
+// apiServiceIP is the address of the Service by which pods find the API server. There
+// is no kube-proxy: it is the node's, and Node.serveAPI passes on what comes.
+const apiServiceIP = "10.96.0.1"
+
 // runInit is process 1 of the namespaces. It prepares them, starts the process
 // that runs the tests, reaps whatever is orphaned, and ends with the tests'
 // exit code: then the kernel kills all that is left.
@@ -97,7 +101,7 @@ func maskSysctls(dir string) error {
 	return nil
 }
 
-// setUpLoopback brings lo up and gives it nodeIP as a second address.
+// setUpLoopback brings lo up and gives it the node's further addresses.
 func setUpLoopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -112,16 +116,24 @@ func setUpLoopback() error {
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
 		return fmt.Errorf("bringing the loopback up: %w", err)
 	}
-	alias, err := unix.NewIfreq("lo:1")
-	if err != nil {
-		return fmt.Errorf("setting up the loopback: %w", err)
-	}
-	ip := netip.MustParseAddr(nodeIP).As4()
-	if err := alias.SetInet4Addr(ip[:]); err != nil {
-		return fmt.Errorf("setting up the loopback: %w", err)
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias); err != nil {
-		return fmt.Errorf("giving the loopback %s: %w", nodeIP, err)
+	for name, address := range map[string]string{"lo:1": nodeIP, "lo:2": apiServiceIP} {
+		alias, err := unix.NewIfreq(name)
+		if err != nil {
+			return fmt.Errorf("setting up the loopback: %w", err)
+		}
+		ip := netip.MustParseAddr(address).As4()
+		if err := alias.SetInet4Addr(ip[:]); err != nil {
+			return fmt.Errorf("setting up the loopback: %w", err)
+		}
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias); err != nil {
+			return fmt.Errorf("giving the loopback %s: %w", address, err)
+		}
+		if err := alias.SetInet4Addr([]byte{255, 255, 255, 255}); err != nil { // or all of 10.0.0.0/8 is here
+			return fmt.Errorf("setting up the loopback: %w", err)
+		}
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFNETMASK, alias); err != nil {
+			return fmt.Errorf("giving the loopback %s: %w", address, err)
+		}
 	}
 	return nil
 }

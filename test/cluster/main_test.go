@@ -4,4 +4,4 @@ import "testing"
 
 var node *Node
 
-func TestMain(m *testing.M) { Main(m, &node, "prometheus-alertmanager") }
+func TestMain(m *testing.M) { Main(m, &node, "prometheus-alertmanager", "nftables") }

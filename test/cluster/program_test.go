@@ -23,7 +23,7 @@ func program(t *testing.T, name string) string {
 		return path
 	}
 	path := filepath.Join(node.dir, name) // goes with the run's folder
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", path, "./cmd/"+name)
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/"+name)
 	cmd.Dir, cmd.Env = filepath.Join(sourceDir(), "..", ".."), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", name, err, out)

@@ -53,6 +53,9 @@ func (n *Node) start(ctx context.Context, t testing.TB) error {
 		return err
 	}
 	t.Logf("node: API ready after %.1f s", time.Since(began).Seconds())
+	if err := n.serveAPI(ctx); err != nil {
+		return err
+	}
 	if err := n.serveControllers(saKey); err != nil {
 		return err
 	}
@@ -116,20 +119,22 @@ func (n *Node) run(name, program string, args ...string) (*process.Process, erro
 }
 
 func (n *Node) importImages(ctx context.Context, containerd *process.Process) error {
-	ctr := func(args ...string) error {
-		out, err := exec.CommandContext(ctx, "ctr", append([]string{"--address=" + criSocket, "--namespace=k8s.io"}, args...)...).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("ctr %s: %w: %s", args[0], err, tail(string(out), 3))
-		}
-		return nil
-	}
-	if err := containerd.WaitFor(ctx, func(context.Context) error { return ctr("version") }); err != nil {
+	if err := containerd.WaitFor(ctx, func(ctx context.Context) error { return ctr(ctx, "version") }); err != nil {
 		return err
 	}
 	for _, image := range n.files.Images {
-		if err := ctr("images", "import", image); err != nil {
+		if err := ctr(ctx, "images", "import", image); err != nil {
 			return fmt.Errorf("importing %s: %w", filepath.Base(image), err)
 		}
+	}
+	return nil
+}
+
+// ctr tells containerd something about what the kubelet sees of it.
+func ctr(ctx context.Context, args ...string) error {
+	out, err := exec.CommandContext(ctx, "ctr", append([]string{"--address=" + criSocket, "--namespace=k8s.io"}, args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ctr %s: %w: %s", args[0], err, tail(string(out), 3))
 	}
 	return nil
 }

@@ -70,6 +70,10 @@ func (s *Server) Wait(ctx context.Context, want func(incident.Incident) bool) (i
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var last string
+	var ended <-chan struct{}
+	if s.Process != nil {
+		ended = s.Done()
+	}
 	for {
 		list, err := s.Incidents(ctx)
 		for _, inc := range list {
@@ -84,7 +88,7 @@ func (s *Server) Wait(ctx context.Context, want func(incident.Incident) bool) (i
 		}
 		select {
 		case <-tick.C:
-		case <-s.Done():
+		case <-ended:
 			return incident.Incident{}, s.Ended()
 		case <-ctx.Done():
 			return incident.Incident{}, fmt.Errorf("waiting for an incident: %w; last seen: %s", context.Cause(ctx), last)

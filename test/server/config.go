@@ -57,7 +57,8 @@ func (a Agent) yaml() string {
       url: %q
   caFile: %q
   tokenFile: %q
-`, a.Node, a.URL, a.CAFile, a.TokenFile)
+  serverName: %q
+`, a.Node, a.URL, a.CAFile, a.TokenFile, a.ServerName)
 }
 
 func duration(b *strings.Builder, format string, d time.Duration) {

@@ -51,10 +51,12 @@ type Options struct {
 type Agent struct {
 	Node, URL         string
 	CAFile, TokenFile string
+	ServerName        string // in its certificate; empty: the URL's host
 }
 
 // Server is a running `kmend serve`.
 type Server struct {
+	// Process is nil with At.
 	*process.Process
 	URL  string // http://127.0.0.1:PORT
 	opts Options
@@ -112,6 +114,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// At is a server that somebody else runs, in a pod for example. Its tokens are in a
+// folder, in the files that Start would write.
+func At(url, dir string) *Server {
+	return &Server{URL: url, opts: Options{Dir: dir}, http: process.HTTPClient()}
 }
 
 // Again starts the same server anew, on the same address and data.
