@@ -98,6 +98,7 @@ func typed(args []string, values map[string]string) []string {
 // notHere are commands that this test cannot run, with what does.
 var notHere = []struct{ begins, why string }{
 	{"kmend serve", "it does not end; every script runs it, and test/acceptance without a configuration"},
+	{"kmend certificates ", "it needs a cluster; test/cluster runs it as the chart's Job, internal/certificates asks a real API server"},
 	{"kmend diagnose --pod ", "it needs a container runtime; test/cluster runs it on a node"},
 	{"kmend diagnose --cgroup PATH --since ", "it needs an agent that has recorded for minutes; test/acceptance asks one about seconds"},
 }
