@@ -62,7 +62,7 @@ func (f *fleet) look(ctx context.Context) error {
 	maps.DeleteFunc(f.answers, func(node string, _ agentAnswer) bool { _, there := urls[node]; return !there })
 	f.ask(ctx, urls)
 	if ctx.Err() != nil {
-		return nil
+		return context.Cause(ctx)
 	}
 	var missing []string
 	var first time.Time
