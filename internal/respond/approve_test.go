@@ -279,9 +279,13 @@ func TestAnswerAtTheLastMoment(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	var taken atomic.Int64
-	ids, err := s.OpenIDs(t.Context())
+	open, err := s.List(t.Context(), store.Filter{Open: true})
 	if err != nil {
 		t.Fatal(err)
+	}
+	ids := make([]string, len(open))
+	for i, inc := range open {
+		ids[i] = inc.ID
 	}
 	acknowledged := sync.Map{}
 	for i, id := range ids {

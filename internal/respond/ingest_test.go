@@ -355,11 +355,11 @@ func TestDiagnosesAtOnce(t *testing.T) {
 		b.ingest(firing("/" + strings.Repeat("x", i+1)))
 	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		ids, err := b.store.OpenIDs(t.Context())
+		open, err := b.store.Waiting(t.Context())
 		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("%d incidents open after a minute, %v", len(ids), err)
+			t.Fatalf("open after a minute: %v, %v", open, err)
 		}
-		if len(ids) == 0 {
+		if len(open) == 0 {
 			break
 		}
 	}

@@ -102,11 +102,11 @@ func testStorm(t *testing.T, stores ...*store.Store) {
 	wg.Wait()
 	taken := time.Since(began)
 	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		ids, err := stores[0].OpenIDs(t.Context())
+		open, err := stores[0].Waiting(t.Context())
 		if err != nil || time.Now().After(until) {
-			t.Fatalf("%d incidents are open, %v", len(ids), err)
+			t.Fatalf("open: %v, %v", open, err)
 		}
-		if len(ids) == 0 {
+		if len(open) == 0 {
 			break
 		}
 	}

@@ -203,7 +203,7 @@ func testOneIncidentAFiring(t *testing.T, empty opener) {
 				}
 				opened[start] = got.ID
 			}
-			open, err := s.OpenIDs(t.Context())
+			open, err := openIDs(t.Context(), s)
 			if err != nil || len(open) > 1 {
 				rt.Fatalf("open: %v, %v", open, err)
 			}
@@ -211,7 +211,7 @@ func testOneIncidentAFiring(t *testing.T, empty opener) {
 				end(open)
 			}
 		}
-		open, err := s.OpenIDs(t.Context())
+		open, err := openIDs(t.Context(), s)
 		if err != nil {
 			rt.Fatal(err)
 		}

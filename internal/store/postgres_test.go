@@ -100,7 +100,7 @@ func testSeveral(t *testing.T, address string) {
 		}
 	}
 	wg.Wait()
-	ids, err := stores[0].OpenIDs(t.Context())
+	ids, err := openIDs(t.Context(), stores[0])
 	if err != nil || len(ids) != 1 || opened.Load() != 1 {
 		t.Fatalf("open %v, %d said that they opened one, %v", ids, opened.Load(), err)
 	}

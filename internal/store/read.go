@@ -104,18 +104,6 @@ func (s *Store) List(ctx context.Context, f Filter) ([]incident.Incident, error)
 	return list, nil
 }
 
-// OpenIDs returns the ids of all open incidents, oldest first.
-func (s *Store) OpenIDs(ctx context.Context) (ids []string, err error) {
-	err = s.read(ctx, func(tx *sql.Tx) error {
-		ids, err = column(ctx, tx, `SELECT id FROM incidents WHERE closed_at IS NULL ORDER BY id`)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing open incidents: %w", err)
-	}
-	return ids, nil
-}
-
 // Waiting are the open incidents in one phase.
 type Waiting struct {
 	Phase     incident.Phase

@@ -167,7 +167,7 @@ func testFiresWhileActing(t *testing.T, empty opener) {
 	}
 	record(t, s, id, "verifying", Change{To: incident.Verifying})
 	record(t, s, id, "end", Change{To: incident.ResolvedPhase, Outcome: incident.Fixed})
-	open, err := s.OpenIDs(t.Context())
+	open, err := openIDs(t.Context(), s)
 	if err != nil || !slices.Equal(open, []string{id + ".2"}) {
 		t.Fatalf("open: %v, %v; want the next episode", open, err)
 	}
@@ -179,7 +179,7 @@ func testFiresWhileActing(t *testing.T, empty opener) {
 	if got := ingest(t, s, seed(alert("1", incident.Firing, noon.Add(time.Minute)), alert("2", incident.Firing, noon))); got.New || got.ID != next.ID {
 		t.Errorf("delivered once more: %+v", got)
 	}
-	if open, err := s.OpenIDs(t.Context()); err != nil || len(open) > 0 {
+	if open, err := openIDs(t.Context(), s); err != nil || len(open) > 0 {
 		t.Errorf("open: %v, %v", open, err)
 	}
 }

@@ -69,7 +69,7 @@ func fill(t *testing.T, s *Store, makeRoom func()) {
 	if _, err := s.Ingest(t.Context(), []Seed{big(-1)}, 1<<20); err != nil {
 		t.Errorf("with space again: %v", err)
 	}
-	ids, err := s.OpenIDs(t.Context())
+	ids, err := openIDs(t.Context(), s)
 	if err != nil || len(ids) != len(accepted)+1 {
 		t.Errorf("%d incidents are there, %d were accepted, %v", len(ids), len(accepted)+1, err)
 	}
