@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	askLimit   = 10 * time.Second // of one agent's answer
-	askAtOnce  = 8
-	askAtLeast = 8 // a minute; more of more nodes, so that each is asked once an hour
+	fleetPatience = 10 * time.Second // of one agent's answer
+	fleetAtOnce   = 8
+	fleetAtLeast  = 8 // a minute; more of more nodes, so that each is asked once an hour
 )
 
 // fleet looks every minute whether each node has an agent that answers and until when
@@ -120,7 +120,7 @@ func (f *fleet) urls(ctx context.Context) (map[string]string, error) {
 func (f *fleet) ask(ctx context.Context, urls map[string]string) {
 	var places sync.WaitGroup
 	var mu sync.Mutex
-	room := make(chan struct{}, askAtOnce)
+	room := make(chan struct{}, fleetAtOnce)
 	for _, node := range f.turn(urls) {
 		room <- struct{}{}
 		places.Go(func() {
@@ -158,7 +158,7 @@ func (f *fleet) turn(urls map[string]string) []string {
 		from++
 	}
 	nodes = slices.Concat(nodes[from:], nodes[:from])
-	nodes = nodes[:min(len(nodes), max(askAtLeast, (len(nodes)+59)/60))]
+	nodes = nodes[:min(len(nodes), max(fleetAtLeast, (len(nodes)+59)/60))]
 	f.last = nodes[len(nodes)-1]
 	return nodes
 }
@@ -174,7 +174,7 @@ func (f *fleet) capable(ctx context.Context, url string) (expires time.Time, err
 		return expires, err
 	}
 	o := f.config.client(url)
-	o.Timeout = min(o.Timeout, askLimit)
+	o.Timeout = min(o.Timeout, fleetPatience)
 	var notAfter atomic.Int64 // a connection may be made when nobody waits for it any more
 	o.Certified = func(t time.Time) { notAfter.Store(t.Unix()) }
 	c, err := agent.NewClient(o)

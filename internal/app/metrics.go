@@ -63,7 +63,9 @@ func (m *Metrics) asked(err error) {
 func (m *Metrics) fleet(nodes, missing int, expires time.Time) {
 	m.nodes.WithLabelValues("present").Set(float64(nodes - missing))
 	m.nodes.WithLabelValues("missing").Set(float64(missing))
+	at := 0.0
 	if !expires.IsZero() {
-		m.certificate.Set(float64(expires.Unix()))
+		at = float64(expires.Unix())
 	}
+	m.certificate.Set(at)
 }
