@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/goccy/go-yaml"
 )
 
 // Tests run every command that the pages show. kmend's and kmend-agent's own are
@@ -19,6 +21,7 @@ var elsewhere = []struct{ begins, by, why string }{
 	{"git checkout ", "", "git's own; what is built then is compared by test/release"},
 	{"diff dist/SHA256SUMS ", "test/release", "it compares the sums of two builds"},
 	{"head ", "", "of another's output"},
+	{"openssl rand ", "", "openssl's own"},
 	{"systemd-run ", "", "systemd's own; the tests of remediate/action/systemd start a real systemd and limit units of it"},
 	{"systemctl ", "", "systemd's own, as above"},
 	{"amtool alert add ", "", "Alertmanager's own; test/acceptance sends such alerts through a real Alertmanager"},
@@ -42,7 +45,7 @@ func TestCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	used, seen := map[string]bool{}, 0
+	seen := 0
 	for _, p := range pages(t) {
 		commands, err := p.Commands()
 		if err != nil {
@@ -58,15 +61,19 @@ func TestCommands(t *testing.T) {
 				}
 			default:
 				line := strings.Join(c.Args, " ")
-				i := slices.IndexFunc(elsewhere, func(e struct{ begins, by, why string }) bool { return strings.HasPrefix(line, e.begins) })
-				if i < 0 {
+				if !slices.ContainsFunc(elsewhere, func(e struct{ begins, by, why string }) bool { return strings.HasPrefix(line, e.begins) }) {
 					t.Errorf("%s: no test is known to run it; name one in test/docs", c)
-					continue
 				}
-				used[elsewhere[i].begins] = true
 			}
-			if c.Args[0] == "kubectl" {
+			switch c.Args[0] {
+			case "kubectl":
 				applied(t, c)
+			case "helm":
+				for _, key := range set(c.Args) {
+					if why := valued(values(t), key); why != "" {
+						t.Errorf("%s: %s", c, why)
+					}
+				}
 			}
 		}
 		for _, c := range p.Synopses("make") {
@@ -76,9 +83,6 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	for _, e := range elsewhere {
-		if !used[e.begins] && e.begins != "go test " {
-			t.Errorf("no page shows %q any more", e.begins)
-		}
 		if tests, err := filepath.Glob(filepath.Join(root, e.by, "*_test.go")); e.by != "" && (len(tests) == 0 || err != nil) {
 			t.Errorf("%q: %s has no tests", e.begins, e.by)
 		}
@@ -119,6 +123,40 @@ func applied(t *testing.T, c Command) {
 	}
 }
 
+// set are the values that a command of Helm sets.
+func set(args []string) (keys []string) {
+	for i, arg := range args[:len(args)-1] {
+		if strings.HasPrefix(arg, "--set") {
+			key, _, _ := strings.Cut(args[i+1], "=")
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// values are the chart's.
+func values(t *testing.T) (values any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(read(t, "deploy/chart/kmend/values.yaml")), &values); err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+// valued says why the chart has not a value; what is below {} is free.
+func valued(values any, key string) string {
+	for name := range strings.SplitSeq(key, ".") {
+		m, ok := values.(map[string]any)
+		if ok && len(m) == 0 {
+			return ""
+		}
+		if values, ok = m[name]; !ok {
+			return "the chart has no value " + key
+		}
+	}
+	return ""
+}
+
 func TestCommandsOfAPage(t *testing.T) {
 	p := Read([]byte("text\n\n    sudo bin/kmend approve ID --plan \\\n      \"$DIGEST\"  # a comment\n    kmend pause [--reason TEXT]\n    other words\n\n" +
 		"```\n$ make test X=1 | head -1 >out\nkmend acted\n```\n\n```sh\nkmend version && kmend-agent version\n```\n\nor `kmend route test -c FILE`\n"))
@@ -136,6 +174,12 @@ func TestCommandsOfAPage(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	chart := map[string]any{"actions": map[string]any{"scale": false}, "policies": map[string]any{}}
+	for _, key := range set(strings.Fields("helm upgrade kmend --set actions.scale=true --set-file policies.mine=x --set actions.scald=true --wait")) {
+		if why := valued(chart, key); (why != "") != (key == "actions.scald") {
+			t.Errorf("--set %s: %q", key, why)
+		}
 	}
 	makefile := "test: ## Everything.\n\techo $(X)\n"
 	for arg, want := range map[string]string{"test": "", "tests": "the Makefile has no goal tests", "X=1": "", "Y=1": "the Makefile does not use Y"} {
