@@ -99,7 +99,7 @@ func saturated(f facts) (incident.Finding, bool) {
 		Cause:     incident.CPUSaturated,
 		Verdict:   incident.Confirmed,
 		Share:     f.share(wait),
-		Threshold: f.threshold(saturatedShare) + fmt.Sprintf(", others hold at least %.0f%% of the CPUs", 100*saturatedOthers),
+		Threshold: fmt.Sprintf("at least %.0f%% and %.0f ms, others hold at least %.0f%% of the CPUs", 100*saturatedShare, saturatedDuration*f.window/3000, 100*saturatedOthers),
 		Message:   msg,
 		Evidence:  f.cite("run_queue", "behind_others", "active", "cpu_others", "cpu_holder"),
 	}, true
