@@ -148,8 +148,8 @@ func parseKallsyms(r io.Reader) (k kallsyms, err error) {
 	}
 	switch {
 	case len(k.functions.all) == 0 && hidden > 0:
-		return k, errors.New("the kernel hides the addresses of its symbols (kernel.kptr_restrict); " +
-			"set kernel.kptr_restrict to 0, or to 1 and give the agent CAP_SYSLOG")
+		return k, errors.New("the kernel hides the addresses of its symbols; " +
+			"give the agent CAP_SYSLOG, and set kernel.kptr_restrict to 0 or 1")
 	case len(k.functions.all) == 0:
 		return k, errors.New("the kernel lists no symbols (CONFIG_KALLSYMS)")
 	}
