@@ -120,7 +120,7 @@ func TestFleetTurns(t *testing.T) {
 }
 
 // In a cluster, the nodes are those that have pods; the agent of this process stands for
-// its own node.
+// its own node, also where the cluster knows that by its short name.
 func TestFleetOfACluster(t *testing.T) {
 	s, ca := served(t, "n1")
 	at := s.Listener.Addr().(*net.TCPAddr)
@@ -141,7 +141,7 @@ func TestFleetOfACluster(t *testing.T) {
 	c := DefaultConfig().Agents
 	c.Local, c.CAFile = false, ca
 	c.Kubernetes = &AgentPods{Namespace: "kmend", Selector: "app=agent", Port: at.Port}
-	f := &fleet{config: c, node: "n3", cluster: w, metrics: NewMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler), answers: map[string]agentAnswer{}}
+	f := &fleet{config: c, node: "n3.example.test", cluster: w, metrics: NewMetrics(prometheus.NewRegistry()), log: slog.New(slog.DiscardHandler), answers: map[string]agentAnswer{}}
 	for _, tt := range []struct {
 		local            bool
 		missing, present float64
