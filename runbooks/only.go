@@ -20,3 +20,12 @@ func (s *Set) Only(name string) (only *Set, ok bool) {
 	}
 	return &Set{books: s.books[i : i+1], with: s.with}, true
 }
+
+// Steps are those of all runbooks, as they are written.
+func (s *Set) Steps() []Step {
+	var steps []Step
+	for _, b := range s.books {
+		steps = append(steps, b.Steps...)
+	}
+	return steps
+}

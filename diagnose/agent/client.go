@@ -164,7 +164,9 @@ func (c *Client) Capabilities(ctx context.Context) (Capabilities, error) {
 	if err := c.accept(resp.Msg.GetApiVersion()); err != nil {
 		return Capabilities{}, err
 	}
-	return capabilitiesFromWire(resp.Msg), nil
+	can := capabilitiesFromWire(resp.Msg)
+	can.Clock, _ = http.ParseTime(resp.Header().Get("Date")) // zero where it does not say
+	return can, nil
 }
 
 // Measure asks the agent to measure. It waits for the window and Timeout.

@@ -84,4 +84,7 @@ type Capabilities struct {
 	Probes       []incident.ProbeStatus `json:"probes"`     // ok or unsupported with the reason
 	MaxWindow    incident.Duration      `json:"maxWindow"`
 	MaxAtOnce    int                    `json:"maxAtOnce"`
+	// Clock is the time by the clock of an agent across the network, in whole seconds,
+	// as it answered; zero: it did not say.
+	Clock time.Time `json:"-"`
 }

@@ -50,6 +50,7 @@ type App struct {
 	reloads   *reloads
 	fleet     *fleet
 	templates []string // files of those in use
+	arrivals  *arrivals
 	started   atomic.Bool
 	listener  net.Listener
 	server    *http.Server
@@ -60,6 +61,7 @@ type App struct {
 func New(ctx context.Context, c Config, opts Options) (_ *App, err error) {
 	a := &App{config: c, opts: opts, log: opts.Logger, registry: prometheus.NewRegistry()}
 	a.stops.log = a.log
+	a.arrivals = &arrivals{since: time.Now(), registry: a.registry}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.stops.run(context.WithoutCancel(ctx)))

@@ -273,6 +273,14 @@ func loopback(address string) (bool, error) {
 
 // exposed are the secret files that every user of the machine may read.
 func (c Config) exposed() []string {
+	return slices.DeleteFunc(c.secretFiles(), func(path string) bool {
+		f, err := secret.Open(path)
+		return err != nil || !f.Exposed()
+	})
+}
+
+// secretFiles are the files of secrets that the configuration names.
+func (c Config) secretFiles() []string {
 	files := []string{c.Traces.Jaeger.TokenFile, c.Traces.Tempo.TokenFile, c.DatabaseFile, c.Webhook.BearerTokenFile, c.API.TokenFile, c.Agents.TokenFile, c.Prometheus.TokenFile}
 	if b := c.Webhook.BasicAuth; b != nil {
 		files = append(files, b.PasswordFile)
@@ -303,11 +311,5 @@ func (c Config) exposed() []string {
 	for _, file := range c.Logs.files() {
 		files = append(files, *file)
 	}
-	return slices.DeleteFunc(files, func(path string) bool {
-		if path == "" {
-			return true
-		}
-		f, err := secret.Open(path)
-		return err != nil || !f.Exposed()
-	})
+	return slices.DeleteFunc(files, func(path string) bool { return path == "" })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -37,7 +38,7 @@ func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handle
 	}
 	r := chi.NewRouter()
 	r.Use(recovered(a.log), guarded)
-	if err := a.webhooks(r, receiver{responder}); err != nil {
+	if err := a.webhooks(r, noting{receiver{responder}, a.arrivals}); err != nil {
 		return nil, err
 	}
 	if a.slack != nil && a.slack.door != nil {
@@ -50,9 +51,10 @@ func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handle
 		api{a.log, door, summarized{db, a.traced}, responder}.routes(r)
 		stopper{a.log, door, db, &a.now}.routes(r)
 		doings{a.log, door, db}.routes(r)
+		examined{a.log, door, a.examine(db), new(sync.Mutex)}.routes(r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/record, /api/v1/incidents/ID/approve, /api/v1/pause and /api/v1/runs")
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/record, /api/v1/incidents/ID/approve, /api/v1/pause, /api/v1/runs and /api/v1/doctor")
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")

@@ -168,24 +168,14 @@ func (a *App) logs() (observers []investigate.Observer, absent []incident.Source
 		return err
 	}
 	if x := c.Loki; x != nil {
-		lo := x.options()
-		if lo.Token, lo.Password, err = opened(x.TokenFile, x.PasswordFile); err == nil {
-			var s *logs.Loki
-			s, err = logs.NewLoki(lo)
-			err = add("l", s, err)
-		}
-		if err != nil {
+		s, err := x.open()
+		if err = add("l", s, err); err != nil {
 			return nil, nil, fmt.Errorf("logs.loki: %w", err)
 		}
 	}
 	if x := c.Elasticsearch; x != nil {
-		eo := x.options()
-		if eo.APIKey, eo.Password, err = opened(x.APIKeyFile, x.PasswordFile); err == nil {
-			var s *logs.Elasticsearch
-			s, err = logs.NewElasticsearch(eo)
-			err = add("le", s, err)
-		}
-		if err != nil {
+		s, err := x.open()
+		if err = add("le", s, err); err != nil {
 			return nil, nil, fmt.Errorf("logs.elasticsearch: %w", err)
 		}
 	}
@@ -195,6 +185,26 @@ func (a *App) logs() (observers []investigate.Observer, absent []incident.Source
 type logStore interface {
 	logs.Store
 	Close()
+}
+
+// open makes the client.
+func (x *Loki) open() (*logs.Loki, error) {
+	o := x.options()
+	var err error
+	if o.Token, o.Password, err = opened(x.TokenFile, x.PasswordFile); err != nil {
+		return nil, err
+	}
+	return logs.NewLoki(o)
+}
+
+// open makes the client.
+func (x *Elasticsearch) open() (*logs.Elasticsearch, error) {
+	o := x.options()
+	var err error
+	if o.APIKey, o.Password, err = opened(x.APIKeyFile, x.PasswordFile); err != nil {
+		return nil, err
+	}
+	return logs.NewElasticsearch(o)
 }
 
 // opened are the secrets of two files; no file is no secret.

@@ -58,6 +58,7 @@ type Server struct {
 	read     map[string]bool // what is cached
 	requests [][]byte
 	problems []string
+	unlisted bool
 }
 
 // api is what providers differ in.
@@ -151,6 +152,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-time.After(fault.After):
 	case <-r.Context().Done():
+		return
+	}
+	if at, ok := s.models(r); ok {
+		s.list(w, r, at, key, fault)
 		return
 	}
 	c, why := s.understand(r, body, err)

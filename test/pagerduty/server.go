@@ -50,6 +50,7 @@ func Start() *Server {
 	mux.HandleFunc("GET /incidents/{id}/notes", s.rest(s.notes))
 	mux.HandleFunc("POST /incidents/{id}/notes", s.rest(s.note))
 	mux.HandleFunc("PUT /incidents", s.rest(s.manage))
+	mux.HandleFunc("GET /users", s.rest(s.users))
 	mux.HandleFunc("POST /v2/enqueue", s.called(s.enqueue))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.problem("%s %s is not there", r.Method, r.URL.Path)
@@ -186,6 +187,21 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	reply(w, http.StatusOK, map[string]any{"incidents": found, "limit": 1, "offset": 0, "more": false})
+}
+
+// users lists those whose name or e-mail address has the query in it: there is one.
+func (s *Server) users(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	for name := range q {
+		if !slices.Contains([]string{"query", "limit"}, name) {
+			s.problem("parameter %q of /users", name)
+		}
+	}
+	found := []map[string]any{}
+	if strings.Contains(User, q.Get("query")) {
+		found = append(found, map[string]any{"id": "PUSER01", "type": "user", "name": "kmend", "email": User})
+	}
+	reply(w, http.StatusOK, map[string]any{"users": found, "limit": 25, "offset": 0, "more": false})
 }
 
 // incident looks one up; the caller holds mu.

@@ -30,6 +30,7 @@ type Options struct {
 	InteractivityURL string
 	Groups           map[string][]string // members of user groups
 	NoFiles          bool                // the app has not the scope files:write
+	Scopes           string              // of the bot token; "": all that kmend can use, but files:write with NoFiles
 }
 
 // Message is a message as everybody in the channel sees it.
@@ -82,6 +83,7 @@ func Start(o Options) *Server {
 	} {
 		mux.HandleFunc("POST /api/"+name, s.method(name, BotToken, m))
 	}
+	mux.HandleFunc("POST /api/auth.test", s.saysScopes(s.method("auth.test", BotToken, s.whoami)))
 	mux.HandleFunc("POST /api/apps.connections.open", s.method("apps.connections.open", AppToken, s.connection))
 	mux.HandleFunc("POST /actions/", s.hook)
 	mux.HandleFunc("POST /upload/v1/{id}", s.upload)
@@ -310,4 +312,23 @@ func (s *Server) members(args map[string]string) any {
 		return refuse("no_such_subteam")
 	}
 	return map[string]any{"ok": true, "users": users}
+}
+
+// saysScopes says in each answer which scopes the token has, as Slack does.
+func (s *Server) saysScopes(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		scopes := "chat:write,usergroups:read,files:write"
+		switch {
+		case s.o.Scopes != "":
+			scopes = s.o.Scopes
+		case s.o.NoFiles:
+			scopes = "chat:write,usergroups:read"
+		}
+		w.Header().Set("X-OAuth-Scopes", scopes)
+		next(w, r)
+	}
+}
+
+func (s *Server) whoami(map[string]string) any {
+	return map[string]any{"ok": true, "url": "https://example.slack.com/", "team": "Example", "user": "kmend", "team_id": "T0TEST", "user_id": "U0KMEND", "bot_id": "B0KMEND"}
 }
