@@ -42,6 +42,11 @@ type Incident struct {
 
 	Parent *Parent `json:"parent,omitempty"`
 	Parts  *Parts  `json:"parts,omitempty"`
+
+	// Test: a test alert opened it. It never changes anything, whatever the policies
+	// and the configuration allow; TestPosted: people are told of it all the same.
+	Test       bool `json:"test,omitempty"`
+	TestPosted bool `json:"testPosted,omitempty"`
 }
 
 // PhaseSince is when the incident came into the phase that it is in, by its timeline;

@@ -46,6 +46,9 @@ func (p *page) incident(inc incident.Incident) {
 		word, look = string(inc.Outcome), outcomeStyle(inc.Outcome)
 	}
 	p.heading(title(word, look), target(inc).String(), inc.ID)
+	if inc.Test {
+		p.flow("", 0, bold("A test alert: it never changes anything, whatever the policies allow."))
+	}
 	if text := ended[inc.Outcome]; text != "" {
 		p.flow("", 0, plain(text))
 	}
@@ -65,6 +68,9 @@ func (p *page) incident(inc incident.Incident) {
 	p.verification(inc.Verification)
 	p.timeline(inc)
 }
+
+// Target is the incident's in words, with what the node knows of it.
+func Target(inc incident.Incident) string { return target(inc).String() }
 
 // target is the incident's, with what the node knows of it.
 func target(inc incident.Incident) incident.Target {

@@ -55,6 +55,9 @@ func row(inc incident.Incident) []string {
 	if len(inc.Alerts) > 0 {
 		alert = cmp.Or(inc.Alerts[0].Name(), "unnamed")
 	}
+	if inc.Test {
+		alert += " (test)"
+	}
 	if inc.Episode > 1 {
 		alert += fmt.Sprintf(" (fired %d times)", inc.Episode)
 	}

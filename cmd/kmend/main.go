@@ -40,6 +40,7 @@ type cli struct {
 	Policy    policyCmd    `cmd:"" help:"Check policies, and test what they decide."`
 	Certs     certsCmd     `cmd:"" name:"certificates" help:"Make or renew the agents' certificate, in a Secret of the cluster."`
 	Doctor    doctorCmd    `cmd:"" help:"Check the installation: each line is ok, or says what to do."`
+	TestAlert testAlertCmd `cmd:"" help:"Send a synthetic alert through the whole way, changing nothing, and show each stage."`
 	Pause     pauseCmd     `cmd:"" help:"Stop a server from changing anything, at once."`
 	Resume    resumeCmd    `cmd:"" help:"Let a server that was paused act again."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

@@ -51,10 +51,11 @@ func (a *App) router(responder *respond.Responder, db *store.Store) (http.Handle
 		api{a.log, door, summarized{db, a.traced}, responder}.routes(r)
 		stopper{a.log, door, db, &a.now}.routes(r)
 		doings{a.log, door, db}.routes(r)
+		testAlerts{a.log, door, responder, summarized{db, a.traced}, a.config, &a.now}.routes(r)
 		examined{a.log, door, a.examine(db), new(sync.Mutex)}.routes(r)
 	})
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/record, /api/v1/incidents/ID/approve, /api/v1/pause, /api/v1/runs and /api/v1/doctor")
+		fail(w, http.StatusNotFound, "no such page; there are /webhook/alertmanager, /webhook/grafana, /healthz, /readyz, /metrics, /api/v1/incidents, /api/v1/incidents/ID, /api/v1/incidents/ID/record, /api/v1/incidents/ID/approve, /api/v1/pause, /api/v1/runs, /api/v1/test-alerts and /api/v1/doctor")
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusMethodNotAllowed, r.Method+" is not allowed here")

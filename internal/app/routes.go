@@ -86,8 +86,21 @@ func (c Config) way(r Route) (w Way, err error) {
 	return w, nil
 }
 
-// Of is where people hear of an incident.
+// Of is where people hear of an incident. Nobody is paged for a test alert, and it is
+// posted only where its sender wants that.
 func (r *Routing) Of(inc incident.Incident) Way {
+	w := r.way(inc)
+	if inc.Test {
+		w.PagerDuty.Off = true
+		if !inc.TestPosted {
+			w.Slack.Channel = ""
+		}
+	}
+	return w
+}
+
+// way is where people would hear of an incident that is no test.
+func (r *Routing) way(inc incident.Incident) Way {
 	if i := r.table.First(inc); i >= 0 {
 		return r.ways[i]
 	}

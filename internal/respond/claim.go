@@ -21,6 +21,9 @@ var occasions = map[string]string{
 // claim takes the target for this incident. Who had to wait for another one
 // measures again: what the other did may have been the cure.
 func (r *Responder) claim(ctx context.Context, p store.Progress) (End, error) {
+	if p.Test {
+		return End{}, nil // it changes nothing, and keeps nobody from changing something
+	}
 	things := thingsOf(p)
 	for {
 		free, closed := r.bells.listen(claims), r.bells.listen(p.ID)

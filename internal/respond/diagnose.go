@@ -71,13 +71,13 @@ func (r *Responder) recall(ctx context.Context, p store.Progress, live incident.
 
 // keepDiagnosis saves a diagnosis and says on the timeline what it found.
 func (r *Responder) keepDiagnosis(ctx context.Context, p store.Progress, key string, d incident.Diagnosis) error {
-	if d.Verdict == incident.Confirmed && p.Diagnosis == nil {
+	if d.Verdict == incident.Confirmed && p.Diagnosis == nil && !p.Test {
 		took := time.Since(p.ReceivedAt)
 		r.metrics.caused.Observe(took.Seconds())
 		r.metrics.confirmed.Observe((took - r.Window).Seconds())
 	}
 	within := r.CorrelateWithin
-	if p.Diagnosis != nil {
+	if p.Diagnosis != nil || p.Test {
 		within = 0 // measured again: what it is part of is known
 	}
 	return r.record(ctx, p.ID, key, store.Change{Diagnosis: &d, CorrelateWithin: within, Event: incident.Event{

@@ -17,6 +17,9 @@ const alreadyApplied = "already applied"
 // execute applies the plan's steps in order. A step that fails or is no longer
 // allowed undoes the ones before it.
 func (r *Responder) execute(ctx context.Context, p store.Progress) (End, error) {
+	if p.Test {
+		return End{}, store.ErrTest
+	}
 	if e, stopped := p.Keys["stopped"]; stopped {
 		return r.backOut(ctx, p, incident.Outcome(e.Fields["outcome"]), e.Message)
 	}

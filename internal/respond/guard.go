@@ -45,6 +45,7 @@ func (r *Responder) decide(ctx context.Context, inc incident.Incident, plan inci
 		d.Reason = fmt.Sprintf("the guard answered %q, which is no answer", d.Effect)
 		d.Effect = incident.Deny
 	}
+	d.DryRun = d.DryRun || inc.Test
 	return d
 }
 

@@ -46,6 +46,12 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 	if len(seeds) == 0 {
 		return nil
 	}
+	_, err := r.take(ctx, seeds)
+	return err
+}
+
+// take commits seeds and goes on with what they open.
+func (r *Responder) take(ctx context.Context, seeds []store.Seed) ([]store.Ingested, error) {
 	done, err := r.Store.Ingest(ctx, seeds, r.QueueLimit)
 	for _, got := range done { // with ErrFull too: an alert may have resolved
 		r.metrics.seeds.WithLabelValues(resultOf(got)).Inc()
@@ -62,7 +68,7 @@ func (r *Responder) ingest(ctx context.Context, n incident.Notification) error {
 			r.bells.ring(got.ID)
 		}
 	}
-	return err
+	return done, err
 }
 
 func resultOf(got store.Ingested) string {

@@ -14,6 +14,7 @@ type Metrics struct {
 	notifications *prometheus.CounterVec   // result: accepted, full, error
 	seeds         *prometheus.CounterVec   // what a notification said of a target: new, extended, repeated, known, superseded, unknown
 	closed        *prometheus.CounterVec   // outcome, cause
+	tests         *prometheus.CounterVec   // outcome, of test alerts
 	denials       *prometheus.CounterVec   // rule
 	phases        *prometheus.HistogramVec // phase
 	confirmed     prometheus.Histogram
@@ -33,7 +34,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		seeds: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_notification_targets_total",
 			Help: "Targets named in notifications, by what became of it."}, []string{"result"}),
 		closed: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_incidents_total",
-			Help: "Incidents closed, by outcome and root cause (empty unless confirmed)."}, []string{"outcome", "cause"}),
+			Help: "Incidents closed, by outcome and root cause (empty unless confirmed); those of test alerts are not among them."}, []string{"outcome", "cause"}),
+		tests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_test_incidents_total",
+			Help: "Incidents of test alerts closed, by outcome."}, []string{"outcome"}),
 		denials: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kmend_denials_total",
 			Help: "Noes of guards and of rules of policies, each time that they were asked about a plan."}, []string{"rule"}),
 		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "kmend_phase_seconds",
@@ -61,7 +64,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m.denials.WithLabelValues("breaker")
 	m.waiting(nil)
 	if reg != nil {
-		reg.MustRegister(m.notifications, m.seeds, m.closed, m.denials, m.phases, m.confirmed, m.caused,
+		reg.MustRegister(m.notifications, m.seeds, m.closed, m.tests, m.denials, m.phases, m.confirmed, m.caused,
 			m.open, m.inPhase, m.oldest, m.paused, m.storageErrors)
 	}
 	return m
@@ -69,6 +72,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 
 // observe counts a closed incident and the time it spent in each phase.
 func (m *Metrics) observe(inc incident.Incident) {
+	if inc.Test {
+		m.open.Dec()
+		m.tests.WithLabelValues(string(inc.Outcome)).Inc()
+		return
+	}
 	cause := incident.Cause("")
 	if inc.Diagnosis != nil {
 		root, _ := inc.Diagnosis.RootCause()

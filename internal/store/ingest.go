@@ -28,6 +28,29 @@ type Seed struct {
 	// ExtendWithin is how long ago the last incident of the key may have ended to be
 	// extended by what would be a new one; 0: it is never extended.
 	ExtendWithin time.Duration
+	// Test: it opens an incident that never changes anything. With TestPosted people
+	// are told of that.
+	Test, TestPosted bool
+}
+
+// maxTests is how many incidents of test alerts may be open at a time.
+const maxTests = 3
+
+// The column test.
+const (
+	noTest = iota
+	testSilent
+	testPosted
+)
+
+func (s Seed) test() int {
+	switch {
+	case s.Test && s.TestPosted:
+		return testPosted
+	case s.Test:
+		return testSilent
+	}
+	return noTest
 }
 
 // Ingested is what became of a seed.
@@ -109,7 +132,25 @@ func (d delivery) ingest() (Ingested, error) {
 	if d.full {
 		return Ingested{Refused: true}, nil
 	}
+	if err := d.tests(); err != nil {
+		return Ingested{}, err
+	}
 	return d.create()
+}
+
+// tests refuses a test alert while too many are open.
+func (d delivery) tests() error {
+	if !d.seed.Test {
+		return nil
+	}
+	var open int
+	if err := d.c.QueryRowContext(d.ctx, `SELECT count(*) FROM incidents WHERE test <> 0 AND closed_at IS NULL`).Scan(&open); err != nil {
+		return err
+	}
+	if open >= maxTests {
+		return fmt.Errorf("%w (%d)", ErrTests, open)
+	}
+	return nil
 }
 
 // open is the open incident of the key, nil when there is none.
@@ -150,9 +191,9 @@ func (d delivery) create() (Ingested, error) {
 	if err != nil {
 		return Ingested{}, err
 	}
-	_, err = d.c.ExecContext(d.ctx, `INSERT INTO incidents (id, first, episode, dedup_key, phase, no_target, deliveries, received_at, target, alerts)
-		VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?)`,
-		id, first, episode, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), target, alerts)
+	_, err = d.c.ExecContext(d.ctx, `INSERT INTO incidents (id, first, episode, dedup_key, phase, no_target, deliveries, received_at, target, alerts, test)
+		VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?)`,
+		id, first, episode, d.seed.DedupKey, incident.Received, d.seed.NoTarget, d.now.UnixNano(), target, alerts, d.seed.test())
 	if err != nil {
 		return Ingested{}, err
 	}

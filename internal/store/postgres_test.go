@@ -45,13 +45,20 @@ func TestPostgres(t *testing.T) {
 		"Approve": testApprove, "Claim": testClaim, "Waiting": testWaiting, "Deliveries": testDeliveries, "SupersededAndNoted": testSupersededAndNoted,
 		"OneIncidentAFiring": testOneIncidentAFiring, "ConcurrentDeliveries": testConcurrentDeliveries, "Limit": testLimit,
 		"OneBadCall": testOneBadCall, "Owner": testOwner, "HostileText": testHostileText,
-		"Runs": testRuns, "Pause": testPause, "Flapping": testFlapping, "EpisodesDoNotGoByTheClock": testEpisodesDoNotGoByTheClock, "FiresWhileActing": testFiresWhileActing, "FiresAgainSinceThen": testFiresAgainSinceThen, "Correlation": testCorrelation, "ReserveMessage": testReserveMessage, "Sent": testSent, "Messages": testMessages, "Forget": testForget, "Others": testOthers, "Summaries": testSummaries, "Unsummarized": testUnsummarized, "ModelCalls": testModelCalls,
+		"Runs": testRuns, "Pause": testPause, "Flapping": testFlapping, "EpisodesDoNotGoByTheClock": testEpisodesDoNotGoByTheClock, "FiresWhileActing": testFiresWhileActing, "FiresAgainSinceThen": testFiresAgainSinceThen, "Correlation": testCorrelation, "ReserveMessage": testReserveMessage, "Sent": testSent, "Messages": testMessages, "Forget": testForget, "Others": testOthers, "Summaries": testSummaries, "Unsummarized": testUnsummarized, "ModelCalls": testModelCalls, "TestAlert": testTestAlert,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}
 	t.Run("newer schema", func(t *testing.T) {
 		at := address()
 		testNewerSchema(t, func() (*Store, error) { return OpenPostgres(t.Context(), at) })
+	})
+	t.Run("inspect", func(t *testing.T) {
+		at := address()
+		if _, err := InspectPostgres(t.Context(), at); !errors.Is(err, ErrNoDatabase) {
+			t.Errorf("an empty database: %v", err)
+		}
+		testInspect(t, openAt(t, at), func() (Inspection, error) { return InspectPostgres(t.Context(), at) })
 	})
 	t.Run("several", func(t *testing.T) { testSeveral(t, address()) })
 	t.Run("alone", func(t *testing.T) { testAlone(t, address()) })

@@ -161,22 +161,23 @@ func load(ctx context.Context, tx *sql.Tx, id string) (Progress, error) {
 
 func loadRow(ctx context.Context, tx *sql.Tx, p *Progress) error {
 	var target, alerts, parent, shares, shared string
-	var number int
+	var number, test int
 	var diagnosis, plan, decisions, verification sql.NullString
 	var received, owned, seen int64
 	var closed, answerBy sql.NullInt64
 	err := tx.QueryRowContext(ctx, `SELECT dedup_key, phase, outcome, reason, no_target, deliveries, received_at, closed_at,
 		target, alerts, diagnosis, plan, decisions, verification, answer_by, owned_at, owner_seen,
-		first, episode, parent, shares, shared, part FROM incidents WHERE id = ?`, p.ID).
+		first, episode, parent, shares, shared, part, test FROM incidents WHERE id = ?`, p.ID).
 		Scan(&p.DedupKey, &p.Phase, &p.Outcome, &p.Reason, &p.NoTarget, &p.Deliveries, &received, &closed,
 			&target, &alerts, &diagnosis, &plan, &decisions, &verification, &answerBy, &owned, &seen,
-			&p.First, &p.Episode, &parent, &shares, &shared, &number)
+			&p.First, &p.Episode, &parent, &shares, &shared, &number, &test)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
 	if err != nil {
 		return err
 	}
+	p.Test, p.TestPosted = test != 0, test == testPosted
 	if p.Episode == 1 {
 		p.First, p.Episode = "", 0
 	}

@@ -151,7 +151,8 @@ func hasKey(ctx context.Context, c *sql.Conn, id, key string) (bool, error) {
 func apply(ctx context.Context, c *sql.Conn, id, key string, p prepared) error {
 	var phase incident.Phase
 	var decisions sql.NullString
-	err := c.QueryRowContext(ctx, `SELECT phase, decisions FROM incidents WHERE id = ?`, id).Scan(&phase, &decisions)
+	var test int
+	err := c.QueryRowContext(ctx, `SELECT phase, decisions, test FROM incidents WHERE id = ?`, id).Scan(&phase, &decisions, &test)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
@@ -160,6 +161,9 @@ func apply(ctx context.Context, c *sql.Conn, id, key string, p prepared) error {
 	}
 	if phase.Closed() && p.saves() {
 		return ErrClosed
+	}
+	if test != noTest && (acting(p.To) || p.Execution != nil) {
+		return ErrTest
 	}
 	if p.To != "" {
 		if err := phase.To(p.To); err != nil {
@@ -183,6 +187,11 @@ func apply(ctx context.Context, c *sql.Conn, id, key string, p prepared) error {
 		return goOn(ctx, c, id, p.Event.At)
 	}
 	return nil
+}
+
+// acting reports whether something may be changed in a phase, or from it on.
+func acting(p incident.Phase) bool {
+	return p == incident.AwaitingApproval || p == incident.Executing || p == incident.Verifying
 }
 
 func save(ctx context.Context, c *sql.Conn, id string, phase incident.Phase, decisions sql.NullString, p prepared) error {

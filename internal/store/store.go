@@ -37,6 +37,9 @@ var (
 	ErrNotApprover = errors.New("not one of those who may answer for this plan")
 	ErrNotAllowed  = errors.New("the plan is not allowed now")
 	ErrExpired     = errors.New("the time for an approval is over")
+	ErrTests       = errors.New("as many test alerts are open as may be; wait for the end of one")
+	// ErrTest: the incident is of a test alert, and what would be recorded acts.
+	ErrTest = errors.New("a test alert never changes anything")
 	ErrInUse       = errors.New("database is in use by another process")
 	ErrStopped     = errors.New("store is closed")
 	// ErrLost: another replica has taken the incident over, or this one was taken for
@@ -47,7 +50,7 @@ var (
 // Refused reports whether err is the store's answer and no storage trouble:
 // trying again gives the same.
 func Refused(err error) bool {
-	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrSamePerson, ErrNotApprover, ErrNotAllowed, ErrExpired, ErrLost} {
+	for _, r := range []error{ErrNotFound, ErrClosed, ErrFull, ErrPhase, ErrNotAwaiting, ErrPlanChanged, ErrAnswered, ErrSamePerson, ErrNotApprover, ErrNotAllowed, ErrExpired, ErrTests, ErrTest, ErrLost} {
 		if errors.Is(err, r) {
 			return true
 		}

@@ -93,7 +93,7 @@ func NewWriter(o Options) (*Writer, error) {
 // for each part of a storm.
 func needed(inc incident.Incident) bool {
 	switch {
-	case inc.Diagnosis == nil || inc.Quiet():
+	case inc.Diagnosis == nil || inc.Quiet() || inc.Test:
 		return false
 	case inc.Outcome == incident.Superseded || inc.Outcome == incident.NoTarget:
 		return false

@@ -37,6 +37,9 @@ func (r Record) Markdown(w io.Writer) error {
 	if r.Trace != "" {
 		p.line("- Trace: %s", code(r.Trace))
 	}
+	if r.Test {
+		p.line("- A test alert: nothing was to be changed")
+	}
 	r.summary(p)
 	r.alerts(p)
 	r.found(p)

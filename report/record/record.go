@@ -23,6 +23,7 @@ type Record struct {
 	ClosedAt   time.Time        `json:"closedAt,omitzero"`
 	Seconds    float64          `json:"seconds,omitempty"` // from the one to the other
 	Trace      string           `json:"trace,omitempty"`   // id of its trace, where spans are sent to somebody
+	Test       bool             `json:"test,omitempty"`    // of a test alert: nothing was to be changed
 
 	Summary     *incident.Summary      `json:"summary,omitempty"`
 	Alerts      []incident.Alert       `json:"alerts"`
@@ -74,7 +75,7 @@ type State struct {
 // Of is the record of an incident as it is now.
 func Of(inc incident.Incident) Record {
 	r := Record{APIVersion: incident.APIVersion, Kind: "IncidentRecord", ID: inc.ID, Phase: inc.Phase, Outcome: inc.Outcome, Reason: inc.Reason,
-		ReceivedAt: inc.ReceivedAt, ClosedAt: inc.ClosedAt, Trace: inc.Trace, Summary: inc.Summary, Alerts: inc.Alerts, Plan: inc.Plan, Decisions: inc.Decisions, Done: inc.Executions,
+		ReceivedAt: inc.ReceivedAt, ClosedAt: inc.ClosedAt, Trace: inc.Trace, Test: inc.Test, Summary: inc.Summary, Alerts: inc.Alerts, Plan: inc.Plan, Decisions: inc.Decisions, Done: inc.Executions,
 		ActionItems: items(inc), Timeline: inc.Timeline, Episodes: inc.Episodes, Parent: inc.Parent, Parts: inc.Parts}
 	if !inc.ClosedAt.IsZero() {
 		r.Seconds = inc.ClosedAt.Sub(inc.ReceivedAt).Seconds()

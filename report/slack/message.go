@@ -69,7 +69,7 @@ func Render(inc incident.Incident, f Form) (m Message, ok bool) {
 
 // title is the state and the target in one line.
 func title(inc incident.Incident) string {
-	return cut(escaped(clean(headline(inc)+": "+about(inc))), maxHeader)
+	return cut(escaped(clean(tested(inc)+headline(inc)+": "+about(inc))), maxHeader)
 }
 
 func waits(inc incident.Incident) bool {
@@ -201,3 +201,11 @@ func footer(inc incident.Incident) string {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
+// tested marks the message of a test alert.
+func tested(inc incident.Incident) string {
+	if inc.Test {
+		return "TEST: "
+	}
+	return ""
+}
