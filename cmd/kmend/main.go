@@ -41,6 +41,8 @@ type cli struct {
 	Certs     certsCmd     `cmd:"" name:"certificates" help:"Make or renew the agents' certificate, in a Secret of the cluster."`
 	Doctor    doctorCmd    `cmd:"" help:"Check the installation: each line is ok, or says what to do."`
 	TestAlert testAlertCmd `cmd:"" help:"Send a synthetic alert through the whole way, changing nothing, and show each stage."`
+	Backup    backupCmd    `cmd:"" help:"Write the record of incidents to a file, while kmend serve runs."`
+	Restore   restoreCmd   `cmd:"" help:"Put a backup in the place of the record; what was open is ended, and kmend is paused."`
 	Pause     pauseCmd     `cmd:"" help:"Stop a server from changing anything, at once."`
 	Resume    resumeCmd    `cmd:"" help:"Let a server that was paused act again."`
 	Version   versionCmd   `cmd:"" help:"Print the version."`

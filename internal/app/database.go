@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 
 	"github.com/kmend/kmend/internal/secret"
 	"github.com/kmend/kmend/internal/store"
@@ -20,7 +19,7 @@ func (c Config) shared() bool { return c.Database != "" || c.DatabaseFile != "" 
 // open opens the database that the configuration names. No error repeats its URL.
 func (c Config) open(ctx context.Context) (*store.Store, error) {
 	if !c.shared() {
-		db, err := store.Open(ctx, filepath.Join(c.DataDir, "kmend.db"))
+		db, err := store.Open(ctx, c.databaseFile())
 		if err != nil {
 			return nil, fmt.Errorf("%w; dataDir is where it is", err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +45,7 @@ func (e examiner) own() []doctor.Check {
 // inspect looks at the database that the configuration names.
 func (c Config) inspect(ctx context.Context) (store.Inspection, error) {
 	if !c.shared() {
-		return store.InspectFile(ctx, filepath.Join(c.DataDir, "kmend.db"))
+		return store.InspectFile(ctx, c.databaseFile())
 	}
 	address, _, err := c.address()
 	if err != nil {

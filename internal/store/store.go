@@ -39,9 +39,9 @@ var (
 	ErrExpired     = errors.New("the time for an approval is over")
 	ErrTests       = errors.New("as many test alerts are open as may be; wait for the end of one")
 	// ErrTest: the incident is of a test alert, and what would be recorded acts.
-	ErrTest = errors.New("a test alert never changes anything")
-	ErrInUse       = errors.New("database is in use by another process")
-	ErrStopped     = errors.New("store is closed")
+	ErrTest    = errors.New("a test alert never changes anything")
+	ErrInUse   = errors.New("database is in use by another process")
+	ErrStopped = errors.New("store is closed")
 	// ErrLost: another replica has taken the incident over, or this one was taken for
 	// dead. It must not act on it.
 	ErrLost = errors.New("the incident is not this replica's")
