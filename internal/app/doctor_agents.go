@@ -206,7 +206,7 @@ func orUnknown(s string) string {
 // advice is what to do about an agent's words.
 func advice(why string) string {
 	for _, a := range []struct{ word, todo string }{
-		{"operation not permitted", "give the agent its capabilities (docs/agents.md#install)"},
+		{"operation not permitted", "give the agent its capabilities (docs/agents.md)"},
 		{"ermission", "give the agent its capabilities, and see who may ask it (docs/agents.md)"},
 		{"certificate", "let agents.caFile be the CA of the agents' certificates, and agents.serverName a name in them"},
 		{"nauthenticated", "let agents.tokenFile hold what the agent takes (docs/agents.md#who-may-ask)"},

@@ -36,6 +36,7 @@ var elsewhere = []struct{ begins, by, why string }{
 	{"openssl rand ", "", "openssl's own"},
 	{"kubectl apply -f deploy/kmend.yaml", "test/chart", "kubeconform and the API's strict decoder read what it is made of"},
 	{"kubectl apply -f deploy/rbac", "test/cluster", "it applies the objects of these files to a real API server, in kubectl's order"},
+	{"pg_dump ", "internal/store", "it takes the command from the page"},
 	{"curl http://127.0.0.1:9790/readyz", "internal/app", "it asks the same"},
 	{"curl -H Authorization: Bearer $TOKEN http://kmend:9790/api/v1/", "internal/app", "it asks the same"},
 }

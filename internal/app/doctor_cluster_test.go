@@ -1,0 +1,106 @@
+package app
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	client "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/kmend/kmend/deploy/rbac"
+	"github.com/kmend/kmend/internal/doctor"
+	"github.com/kmend/kmend/test/apiserver"
+)
+
+// apply makes objects, as `kubectl apply` does.
+func apply(t *testing.T, c *rest.Config, objects ...*unstructured.Unstructured) {
+	t.Helper()
+	dyn, err := dynamic.NewForConfig(c)
+	must(t, err)
+	for _, o := range objects {
+		gvk := o.GroupVersionKind()
+		r := dyn.Resource(schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: strings.ToLower(gvk.Kind) + "s"})
+		var in dynamic.ResourceInterface = r
+		if ns := o.GetNamespace(); ns != "" {
+			in = r.Namespace(ns)
+		}
+		_, err := in.Create(t.Context(), o, metav1.CreateOptions{})
+		must(t, err)
+	}
+}
+
+// With the rights of deploy/rbac nothing is missing; without a file, the line names
+// it, the right and what needs it. Nodes without an agent are named.
+func TestDoctorOfCluster(t *testing.T) {
+	var server apiserver.Server
+	t.Cleanup(server.Stop)
+	conf := server.Config(t)
+	objects, err := rbac.Objects()
+	must(t, err)
+	var nodes []*unstructured.Unstructured // the files of nodes.yaml
+	for _, o := range objects {
+		if o.GetName() == "kmend-nodes" {
+			nodes = append(nodes, o)
+			continue
+		}
+		apply(t, conf, o)
+	}
+	k, err := client.NewForConfig(conf)
+	must(t, err)
+	for _, name := range []string{"n1", "n2"} {
+		_, err := k.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/os": "linux"}}}, metav1.CreateOptions{})
+		must(t, err)
+	}
+	pod, err := k.CoreV1().Pods("kmend").Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "agent-1", Labels: map[string]string{"app": "agent"}},
+		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "agent", Image: "agent"}}}}, metav1.CreateOptions{})
+	must(t, err)
+	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "10.0.0.1", Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+	_, err = k.CoreV1().Pods("kmend").UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
+	must(t, err)
+
+	visit := func(c *rest.Config) (lines []doctor.Line) {
+		t.Helper()
+		checks, err := Laptop{Rest: rest.CopyConfig(c), Version: "test", Namespace: "kmend", Account: "kmend", Selector: "app=agent", Config: DefaultConfig()}.Checks()
+		must(t, err)
+		return doctor.Run(t.Context(), checks, nil)
+	}
+	has := func(lines []doctor.Line, name string, status doctor.Status, texts ...string) {
+		t.Helper()
+		for _, l := range lines {
+			met := l.Name == name && l.Status == status
+			for _, text := range texts {
+				met = met && strings.Contains(l.Found+" "+l.Todo, text)
+			}
+			if met {
+				return
+			}
+		}
+		t.Errorf("no line %s %s with %q in %+v", name, status, texts, lines)
+	}
+	lines := visit(conf)
+	has(lines, "Kubernetes API", doctor.OK, "it answers (v1.")
+	has(lines, "clock of the API server", doctor.OK)
+	has(lines, "rights of kmend", doctor.Todo, "system:serviceaccount:kmend:kmend may not patch nodes, for kubernetes.cordon_node", "kubectl apply -f deploy/rbac/nodes.yaml")
+	has(lines, "node n2", doctor.Todo, "no pod of an agent is there (namespace kmend, selector app=agent)")
+	has(lines, "agents' pods", doctor.OK, "ready on 1 of 2 nodes")
+
+	apply(t, conf, nodes...)
+	has(visit(conf), "rights of kmend", doctor.OK, "has all")
+
+	// kmend itself may not ask for another's rights, and asks for its own.
+	own := rest.CopyConfig(conf)
+	own.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:kmend:kmend", Groups: []string{"system:serviceaccounts", "system:authenticated"}}
+	has(visit(own), "rights of kmend", doctor.Off, "you may not ask for another's rights")
+	itself, err := client.NewForConfig(own)
+	must(t, err)
+	steps, err := DefaultConfig().steps()
+	must(t, err)
+	has(doctor.Run(t.Context(), []doctor.Check{examiner{config: DefaultConfig(), steps: steps}.rights(itself)}, nil), "API rights", doctor.OK, "kmend has all")
+	must(t, k.RbacV1().ClusterRoleBindings().Delete(t.Context(), "kmend-base", metav1.DeleteOptions{}))
+	has(doctor.Run(t.Context(), []doctor.Check{examiner{config: DefaultConfig(), steps: steps}.rights(itself)}, nil), "API rights", doctor.Todo, "deploy/rbac/base.yaml", "every plan")
+}
