@@ -25,7 +25,7 @@ type doctorCmd struct {
 	Context      string `placeholder:"NAME" help:"With --kubeconfig: the context in it."`
 	Namespace    string `default:"kmend" placeholder:"NAME" help:"With --kubeconfig: the namespace of kmend and its agents (${default})."`
 	Account      string `default:"kmend" placeholder:"NAME" help:"With --kubeconfig: kmend's service account (${default})."`
-	Selector     string `default:"app.kubernetes.io/name=kmend-agent" placeholder:"SELECTOR" help:"With --kubeconfig: labels of the agents' pods (${default})."`
+	Selector     string `default:"app.kubernetes.io/name=kmend,app.kubernetes.io/component=agent" placeholder:"SELECTOR" help:"With --kubeconfig: labels of the agents' pods (${default})."`
 	Alertmanager string `placeholder:"URL" help:"Ask this Alertmanager, too, whether it sends to kmend and whether that works."`
 	Output       string `short:"o" enum:"text,json" default:"text" help:"text or json (${default})."`
 }
