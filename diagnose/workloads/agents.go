@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -19,19 +18,16 @@ func (w *Workloads) Agents(ctx context.Context, namespace, selector string) (map
 		return nil, err
 	}
 	nodes := map[string]string{}
-	for _, p := range in[*corev1.Pod](w.pods, "") {
-		if p.Spec.NodeName == "" || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+	for _, p := range in[*pod](w.pods, "") {
+		if p.node == "" || p.ended {
 			continue
 		}
-		if nodes[p.Spec.NodeName] == "" {
-			nodes[p.Spec.NodeName] = ""
+		if nodes[p.node] == "" {
+			nodes[p.node] = ""
 		}
-		if running(p) && ready(p) && p.Namespace == namespace && wanted.Matches(labels.Set(p.Labels)) {
-			nodes[p.Spec.NodeName] = p.Status.PodIP
+		if p.running && !p.unready && p.namespace == namespace && wanted.Matches(p.labels) {
+			nodes[p.node] = p.ip
 		}
 	}
 	return nodes, nil
 }
-
-// ready is what trim has left of the conditions.
-func ready(p *corev1.Pod) bool { return len(p.Status.Conditions) == 0 }

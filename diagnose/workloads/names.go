@@ -6,10 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/kmend/kmend/incident"
 )
 
@@ -32,16 +28,16 @@ func (w *Workloads) Identify(ctx context.Context, t incident.Target) (Identity, 
 	if !ok {
 		return Identity{}, nil
 	}
-	p := o.(*corev1.Pod)
+	p := o.(*pod)
 	id := Identity{Workload: w.workload(p)}
 	for _, label := range nameLabels {
 		if id.Name == "" {
-			id.Name = p.Labels[label]
+			id.Name = p.labels.Get(label)
 		}
 	}
-	for _, s := range in[*corev1.Service](w.services, t.Namespace) {
-		if len(s.Spec.Selector) > 0 && slices.Contains(w.selected(s), p) {
-			id.Services = append(id.Services, s.Name)
+	for _, s := range in[*service](w.services, t.Namespace) {
+		if s.selects(p) {
+			id.Services = append(id.Services, s.name)
 		}
 	}
 	slices.Sort(id.Services)
@@ -50,24 +46,23 @@ func (w *Workloads) Identify(ctx context.Context, t incident.Target) (Identity, 
 
 // workload goes up from a pod to what somebody wrote: past ReplicaSets and Jobs that
 // others control.
-func (w *Workloads) workload(p *corev1.Pod) string {
-	by := controller(p)
-	what, name, _ := strings.Cut(by, "/")
-	var above string
+func (w *Workloads) workload(p *pod) string {
+	what, name, _ := strings.Cut(p.controller, "/")
+	var above *kind
 	switch what {
 	case "ReplicaSet":
-		if o, ok, _ := w.replicaSets.GetIndexer().GetByKey(p.Namespace + "/" + name); ok {
-			above = controller(o.(*appsv1.ReplicaSet))
-		}
+		above = w.replicaSets
 	case "Job":
-		if o, ok, _ := w.jobs.GetIndexer().GetByKey(p.Namespace + "/" + name); ok {
-			above = controller(o.(*batchv1.Job))
+		above = w.jobs
+	default:
+		return p.controller
+	}
+	if o, ok, _ := above.GetIndexer().GetByKey(p.namespace + "/" + name); ok {
+		if by := o.(*meta).controller; by != "" {
+			return by
 		}
 	}
-	if above != "" {
-		return above
-	}
-	return by
+	return p.controller
 }
 
 // ByName are the running pods that a name in a trace means: those of a Service of that
@@ -82,14 +77,14 @@ func (w *Workloads) ByName(ctx context.Context, name, near string) ([]incident.T
 		name, near = rest, namespace
 	} else if rest, namespace, ok := strings.Cut(name, "."); ok {
 		namespace, _, _ = strings.Cut(namespace, ".") // cart.shop.svc.cluster.local
-		if in[*corev1.Pod](w.pods, namespace) != nil {
+		if in[*pod](w.pods, namespace) != nil {
 			name, near = rest, namespace
 		}
 	}
 	if name == "" {
 		return nil, nil
 	}
-	for _, find := range []func(string) []*corev1.Pod{w.servicesNamed, w.workloadsNamed, w.podsLabelled} {
+	for _, find := range []func(string) []*pod{w.servicesNamed, w.workloadsNamed, w.podsLabelled} {
 		if pods := w.targets(find(name), incident.Target{}); len(pods) > 0 {
 			return oneNamespace(pods, near), nil
 		}
@@ -97,25 +92,25 @@ func (w *Workloads) ByName(ctx context.Context, name, near string) ([]incident.T
 	return nil, nil
 }
 
-func (w *Workloads) servicesNamed(name string) (pods []*corev1.Pod) {
-	for _, s := range in[*corev1.Service](w.services, "") {
-		if s.Name == name && len(s.Spec.Selector) > 0 {
+func (w *Workloads) servicesNamed(name string) (pods []*pod) {
+	for _, s := range in[*service](w.services, "") {
+		if s.name == name && len(s.selector) > 0 {
 			pods = append(pods, w.selected(s)...)
 		}
 	}
 	return pods
 }
 
-func (w *Workloads) workloadsNamed(name string) []*corev1.Pod {
-	return slices.DeleteFunc(in[*corev1.Pod](w.pods, ""), func(p *corev1.Pod) bool {
+func (w *Workloads) workloadsNamed(name string) []*pod {
+	return slices.DeleteFunc(in[*pod](w.pods, ""), func(p *pod) bool {
 		_, of, _ := strings.Cut(w.workload(p), "/")
 		return of != name
 	})
 }
 
-func (w *Workloads) podsLabelled(name string) []*corev1.Pod {
-	return slices.DeleteFunc(in[*corev1.Pod](w.pods, ""), func(p *corev1.Pod) bool {
-		return !slices.ContainsFunc(nameLabels[:], func(label string) bool { return p.Labels[label] == name })
+func (w *Workloads) podsLabelled(name string) []*pod {
+	return slices.DeleteFunc(in[*pod](w.pods, ""), func(p *pod) bool {
+		return !slices.ContainsFunc(nameLabels[:], func(label string) bool { return p.labels.Get(label) == name })
 	})
 }
 

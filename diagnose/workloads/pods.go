@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 
@@ -19,7 +16,7 @@ import (
 // Pods are the running pods behind the workload or the service that a target names,
 // on its node if it names one, sorted by name. None running is an error that says so.
 func (w *Workloads) Pods(ctx context.Context, t incident.Target) ([]incident.Target, error) {
-	var found []*corev1.Pod
+	var found []*pod
 	var err error
 	switch {
 	case t.Workload != "":
@@ -44,16 +41,13 @@ func (w *Workloads) Pods(ctx context.Context, t incident.Target) ([]incident.Tar
 }
 
 // targets are the running pods among those, as targets.
-func (w *Workloads) targets(pods []*corev1.Pod, asked incident.Target) (out []incident.Target) {
+func (w *Workloads) targets(pods []*pod, asked incident.Target) (out []incident.Target) {
 	for _, p := range pods {
-		if !running(p) || asked.Node != "" && !strings.EqualFold(asked.Node, p.Spec.NodeName) {
+		if !p.running || asked.Node != "" && !strings.EqualFold(asked.Node, p.node) {
 			continue
 		}
-		t := incident.Target{Cluster: w.opts.Cluster, Node: p.Spec.NodeName, Namespace: p.Namespace, Pod: p.Name, PodUID: string(p.UID)}
-		if uid := p.Annotations[mirrorUID]; uid != "" {
-			t.PodUID = uid
-		}
-		if slices.ContainsFunc(p.Spec.Containers, func(c corev1.Container) bool { return c.Name == asked.Container }) {
+		t := incident.Target{Cluster: w.opts.Cluster, Node: p.node, Namespace: p.namespace, Pod: p.name, PodUID: p.uid}
+		if slices.Contains(p.containers, asked.Container) {
 			t.Container = asked.Container
 		}
 		out = append(out, t)
@@ -64,12 +58,8 @@ func (w *Workloads) targets(pods []*corev1.Pod, asked incident.Target) (out []in
 	return out
 }
 
-func running(p *corev1.Pod) bool {
-	return p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil && p.Spec.NodeName != ""
-}
-
 // ofWorkload goes from the workload to those that it controls, and on to their pods.
-func (w *Workloads) ofWorkload(ctx context.Context, t incident.Target) ([]*corev1.Pod, error) {
+func (w *Workloads) ofWorkload(ctx context.Context, t incident.Target) ([]*pod, error) {
 	what, name := t.WorkloadKind()
 	owners := map[string]bool{what + "/" + name: true}
 	needs := []*kind{w.pods}
@@ -84,27 +74,19 @@ func (w *Workloads) ofWorkload(ctx context.Context, t incident.Target) ([]*corev
 	}
 	switch what {
 	case "Deployment":
-		for _, rs := range in[metav1.Object](w.replicaSets, t.Namespace) {
-			if controller(rs) == t.Workload {
-				owners["ReplicaSet/"+rs.GetName()] = true
+		for _, rs := range in[*meta](w.replicaSets, t.Namespace) {
+			if rs.controller == t.Workload {
+				owners["ReplicaSet/"+rs.name] = true
 			}
 		}
 	case "CronJob":
-		for _, j := range in[*batchv1.Job](w.jobs, t.Namespace) {
-			if controller(j) == t.Workload {
-				owners["Job/"+j.Name] = true
+		for _, j := range in[*meta](w.jobs, t.Namespace) {
+			if j.controller == t.Workload {
+				owners["Job/"+j.name] = true
 			}
 		}
 	}
-	return slices.DeleteFunc(in[*corev1.Pod](w.pods, t.Namespace), func(p *corev1.Pod) bool { return !owners[controller(p)] }), nil
-}
-
-// controller is KIND/NAME of what made an object.
-func controller(o metav1.Object) string {
-	for _, r := range o.GetOwnerReferences() {
-		return r.Kind + "/" + r.Name // of several, trim keeps the controller
-	}
-	return ""
+	return slices.DeleteFunc(in[*pod](w.pods, t.Namespace), func(p *pod) bool { return !owners[p.controller] }), nil
 }
 
 // in are the objects of a namespace; of all for "".

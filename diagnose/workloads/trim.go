@@ -1,6 +1,8 @@
 package workloads
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -11,92 +13,96 @@ import (
 // mirrorUID is the uid that the kubelet knows a static pod by.
 const mirrorUID = corev1.MirrorPodAnnotationKey
 
-// trim keeps of an object what the answers need: most of a cluster's memory is in
-// the rest.
+// trim keeps of an object what the answers need.
 func trim(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Pod:
-		return pod(o), nil
+		return podOf(o), nil
 	case *corev1.Service:
-		m := meta(o.ObjectMeta)
-		m.Labels = nil
-		return &corev1.Service{ObjectMeta: m, Spec: corev1.ServiceSpec{Selector: o.Spec.Selector, ClusterIPs: o.Spec.ClusterIPs, ExternalIPs: o.Spec.ExternalIPs},
-			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: o.Status.LoadBalancer.Ingress}}}, nil
+		return serviceOf(o), nil
 	case *discoveryv1.EndpointSlice:
-		m := meta(o.ObjectMeta)
-		m.Labels = map[string]string{discoveryv1.LabelServiceName: o.Labels[discoveryv1.LabelServiceName]}
-		s := &discoveryv1.EndpointSlice{ObjectMeta: m}
-		for _, e := range o.Endpoints {
-			s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: e.Addresses, TargetRef: e.TargetRef})
-		}
-		return s, nil
+		return sliceOf(o), nil
 	case *appsv1.ReplicaSet:
-		m := meta(o.ObjectMeta)
-		m.Labels = nil
-		return &appsv1.ReplicaSet{ObjectMeta: m}, nil
+		m := metaOf(o.ObjectMeta)
+		return &m, nil
 	case *batchv1.Job:
-		m := meta(o.ObjectMeta)
-		m.Labels = nil
-		return &batchv1.Job{ObjectMeta: m}, nil
+		m := metaOf(o.ObjectMeta)
+		return &m, nil
 	}
-	return object, nil // a tombstone
+	return object, nil // a tombstone, or one that is trimmed
 }
 
-// pod keeps the container's names, for an alert may name one.
-func pod(p *corev1.Pod) *corev1.Pod {
-	t := &corev1.Pod{ObjectMeta: meta(p.ObjectMeta), Spec: corev1.PodSpec{NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork},
-		Status: corev1.PodStatus{Phase: p.Status.Phase, PodIP: p.Status.PodIP, PodIPs: p.Status.PodIPs}}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue { // of the many that are ready, nothing
-			t.Status.Conditions = []corev1.PodCondition{{Type: c.Type, Status: c.Status}}
-		}
-	}
+// podOf keeps the containers' names, for an alert may name one.
+func podOf(p *corev1.Pod) *pod {
+	t := &pod{meta: metaOf(p.ObjectMeta), uid: string(p.UID), node: shared(p.Spec.NodeName), labels: pairsOf(p.Labels),
+		running: p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil && p.Spec.NodeName != "",
+		ended:   p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
+		unready: slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status != corev1.ConditionTrue
+		}), ip: p.Status.PodIP}
 	if uid := p.Annotations[mirrorUID]; uid != "" {
-		t.Annotations = map[string]string{mirrorUID: uid}
+		t.uid = uid
 	}
+	t.containers = make([]string, 0, len(p.Spec.Containers))
 	for _, c := range p.Spec.Containers {
-		t.Spec.Containers = append(t.Spec.Containers, corev1.Container{Name: c.Name})
+		t.containers = append(t.containers, shared(c.Name))
 	}
-	return t
-}
-
-// meta keeps the names and who made it.
-func meta(m metav1.ObjectMeta) metav1.ObjectMeta {
-	t := metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp, Labels: m.Labels}
-	if c := metav1.GetControllerOfNoCopy(&m); c != nil {
-		t.OwnerReferences = []metav1.OwnerReference{{Kind: c.Kind, Name: c.Name, Controller: c.Controller}}
+	// One on the network of its node shares the node's addresses.
+	if p.Spec.HostNetwork || p.Status.Phase != corev1.PodRunning {
+		return t
 	}
-	return t
-}
-
-// podIPs are the addresses that are a pod's own: one on the network of its node
-// shares the node's.
-func podIPs(object any) ([]string, error) {
-	p, ok := object.(*corev1.Pod)
-	if !ok || p.Spec.HostNetwork || p.Status.Phase != corev1.PodRunning {
-		return nil, nil
-	}
-	var ips []string
 	for _, ip := range p.Status.PodIPs {
-		ips = append(ips, ip.IP)
+		t.ips = append(t.ips, ip.IP)
 	}
-	if len(ips) == 0 && p.Status.PodIP != "" {
-		ips = append(ips, p.Status.PodIP)
+	if len(t.ips) == 0 && p.Status.PodIP != "" {
+		t.ips = []string{p.Status.PodIP}
 	}
-	return ips, nil
+	return t
 }
 
-// serviceIPs are the addresses that are a service's.
-func serviceIPs(object any) ([]string, error) {
-	s, ok := object.(*corev1.Service)
-	if !ok {
-		return nil, nil
-	}
-	var ips []string
+// serviceOf keeps the addresses that are the service's own.
+func serviceOf(s *corev1.Service) *service {
+	t := &service{meta: metaOf(s.ObjectMeta), selector: s.Spec.Selector}
 	for _, ip := range s.Spec.ClusterIPs {
 		if ip != corev1.ClusterIPNone {
-			ips = append(ips, ip)
+			t.ips = append(t.ips, ip)
 		}
 	}
-	return ips, nil
+	return t
+}
+
+func sliceOf(s *discoveryv1.EndpointSlice) *slice {
+	t := &slice{meta: metaOf(s.ObjectMeta), service: shared(s.Labels[discoveryv1.LabelServiceName])}
+	for _, e := range s.Endpoints {
+		if r := e.TargetRef; r != nil && r.Kind == "Pod" {
+			t.endpoints = append(t.endpoints, endpoint{pod: r.Name})
+			continue
+		}
+		t.endpoints = append(t.endpoints, endpoint{addresses: e.Addresses})
+	}
+	return t
+}
+
+// metaOf keeps the names and who made it.
+func metaOf(m metav1.ObjectMeta) meta {
+	t := meta{namespace: shared(m.Namespace), name: m.Name, version: m.ResourceVersion}
+	if c := metav1.GetControllerOfNoCopy(&m); c != nil {
+		t.controller = shared(c.Kind + "/" + c.Name)
+	}
+	return t
+}
+
+// podIPs and serviceIPs index by addresses.
+func podIPs(object any) ([]string, error) {
+	if p, ok := object.(*pod); ok {
+		return p.ips, nil
+	}
+	return nil, nil
+}
+
+func serviceIPs(object any) ([]string, error) {
+	if s, ok := object.(*service); ok {
+		return s.ips, nil
+	}
+	return nil, nil
 }

@@ -336,9 +336,13 @@ func TestTrim(t *testing.T) {
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Env: []corev1.EnvVar{{Name: "A", Value: big}}}}}, Status: corev1.PodStatus{Message: big}}
 	o, err := trim(p)
 	must(t, err)
-	kept, ok := o.(*corev1.Pod)
-	if !ok || kept.Size() > 500 || kept.Annotations[mirrorUID] != "m" || kept.Spec.Containers[0].Name != "app" {
-		t.Errorf("keeps %d bytes of %d", kept.Size(), p.Size())
+	kept, ok := o.(*pod)
+	if !ok || kept.uid != "m" || len(kept.containers) != 1 || kept.containers[0] != "app" || strings.Contains(fmt.Sprintf("%+v", kept), "xxx") {
+		t.Errorf("keeps %.500s", fmt.Sprintf("%+v", o))
+	}
+	again, err := trim(o)
+	if err != nil || again != o {
+		t.Errorf("what is trimmed becomes %v, %v", again, err)
 	}
 }
 
