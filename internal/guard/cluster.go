@@ -22,10 +22,13 @@ import (
 const OptOut = "kmend.dev/remediate"
 
 // Cluster asks the Kubernetes API about a plan's target. Nil is no cluster.
-type Cluster struct{ client client.Interface }
+type Cluster struct {
+	client client.Interface
+	census *census
+}
 
 // NewCluster makes a Cluster; deploy/rbac/base.yaml has the rights that it needs.
-func NewCluster(c client.Interface) *Cluster { return &Cluster{c} }
+func NewCluster(c client.Interface) *Cluster { return &Cluster{c, newCensus(c)} }
 
 // facts fills in what the API says of the plan's pod or node: nothing for a
 // target that is neither. extents are the parts of the cluster to count.
@@ -39,7 +42,7 @@ func (c *Cluster) facts(ctx context.Context, plan incident.Plan, extents []strin
 	case c == nil:
 		return fmt.Errorf("the Kubernetes API is not configured; set kubernetes.enabled in kmend.yaml")
 	}
-	look := look{c.client, f, policies.Cluster{Extents: map[string]policies.Extent{}}}
+	look := look{c.client, c.census, f, policies.Cluster{Extents: map[string]policies.Extent{}}}
 	var err error
 	if t.Pod != "" {
 		err = look.pod(ctx, t, adds(plan), extents)
@@ -55,6 +58,7 @@ func (c *Cluster) facts(ctx context.Context, plan incident.Plan, extents []strin
 // look is one look at the cluster.
 type look struct {
 	client client.Interface
+	census *census
 	facts  *policies.Facts
 	found  policies.Cluster
 }
@@ -161,26 +165,20 @@ func (l *look) optedOut(what string, m metav1.ObjectMeta) {
 // more of them than the guards count.
 func (l *look) pods(ctx context.Context, node *corev1.Node, room bool, extents []string) error {
 	counts := func(kind string) bool { return slices.Contains(extents, kind) }
-	zone := map[string]bool{}
-	if counts("zone") {
-		nodes, err := l.nodes(ctx)
-		if err != nil {
+	everywhere := counts("zone") || counts("cluster")
+	if everywhere {
+		if err := l.everywhere(ctx, node, counts); err != nil {
 			return err
 		}
-		for _, n := range nodes {
-			zone[n.Name] = n.Labels[corev1.LabelTopologyZone] == node.Labels[corev1.LabelTopologyZone]
-		}
 	}
-	everywhere := counts("zone") || counts("cluster")
 	var pods []corev1.Pod
 	for _, ask := range []struct {
 		wanted    bool
 		namespace string
 		options   metav1.ListOptions
 	}{
-		{everywhere, metav1.NamespaceAll, metav1.ListOptions{}},
 		{!everywhere && counts("namespace"), l.facts.Scope.Namespace, metav1.ListOptions{}},
-		{!everywhere && (counts("node") || room), metav1.NamespaceAll, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node.Name).String()}},
+		{!everywhere && counts("node") || room, metav1.NamespaceAll, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", node.Name).String()}},
 	} {
 		if !ask.wanted {
 			continue
@@ -200,8 +198,8 @@ func (l *look) pods(ctx context.Context, node *corev1.Node, room bool, extents [
 		}
 		seen[string(p.UID)] = true
 		on := p.Spec.NodeName == node.Name
-		for kind, in := range map[string]bool{"namespace": p.Namespace == l.facts.Scope.Namespace, "node": on, "zone": zone[p.Spec.NodeName], "cluster": true} {
-			if in && counts(kind) {
+		for kind, in := range map[string]bool{"namespace": p.Namespace == l.facts.Scope.Namespace, "node": on} {
+			if in && counts(kind) && !everywhere {
 				l.count(kind, !ready(p))
 			}
 		}
@@ -218,6 +216,20 @@ func (l *look) pods(ctx context.Context, node *corev1.Node, room bool, extents [
 	return nil
 }
 
+// everywhere counts what takes a look at the whole cluster.
+func (l *look) everywhere(ctx context.Context, node *corev1.Node, counts func(kind string) bool) error {
+	all, err := l.census.take(ctx)
+	if err != nil {
+		return err
+	}
+	for kind, e := range map[string]policies.Extent{"cluster": all.cluster, "zone": all.zones[node.Labels[corev1.LabelTopologyZone]], "namespace": all.namespaces[l.facts.Scope.Namespace], "node": all.nodes[node.Name]} {
+		if counts(kind) {
+			l.found.Extents[kind] = e
+		}
+	}
+	return nil
+}
+
 func (l *look) nodes(ctx context.Context) ([]corev1.Node, error) {
 	list, err := l.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -227,12 +239,7 @@ func (l *look) nodes(ctx context.Context) ([]corev1.Node, error) {
 }
 
 func (l *look) count(kind string, disrupted bool) {
-	e := l.found.Extents[kind]
-	e.Total++
-	if disrupted {
-		e.Disrupted++
-	}
-	l.found.Extents[kind] = e
+	l.found.Extents[kind] = more(l.found.Extents[kind], disrupted)
 }
 
 func ready(p *corev1.Pod) bool {
