@@ -92,11 +92,20 @@ check: fmt vet generated lint ## The fast loop: format, vet, generated files, li
 test: ## Everything, on the real kernel, in VMs, on a real cluster; installs what it needs (root).
 	@.ci/test
 
+# Half an hour of it is KMEND_SOAK's; KMEND_SOAK=3m for less.
 .PHONY: soak
-soak: ## The long tests: storms of alerts and a crash at every point, on both databases (root; 20 minutes).
+soak: export KMEND_SOAK := $(or $(KMEND_SOAK),30m)
+soak: ## The long tests: storms of alerts, a crash at every point, and half an hour of faults in a cluster (root; 50 minutes).
 	@test/setup/debs postgresql-15 >/dev/null
-	@KMEND_SOAK=1 $(GO) test -count=1 -timeout 60m -parallel 1 -run 'Storm' ./internal/respond # its minute is for itself
-	@KMEND_SOAK=1 $(GO) test -count=1 -timeout 60m -p 1 -run 'Replica|Postgres|Killed' -skip 'Storm' ./internal/store ./internal/respond ./internal/app
+	@$(GO) test -count=1 -timeout 60m -parallel 1 -run 'Storm' ./internal/respond # its minute is for itself
+	@$(GO) test -count=1 -timeout 60m -p 1 -run 'Replica|Postgres|Killed' -skip 'Storm' ./internal/store ./internal/respond ./internal/app
+	@test/setup/kwok >/dev/null && $(GO) run ./test/cluster/prepare
+	@$(GO) test -count=1 -timeout 120m -v -run 'TestSoak' ./test/scale
+
+.PHONY: scale
+scale: ## Measure 200 incidents at once in clusters of up to 5,000 nodes (KWOK) and write docs/scale.md (half an hour).
+	@test/setup/kwok >/dev/null && $(GO) run ./test/cluster/prepare
+	@KMEND_SCALE=$(CURDIR)/docs/scale.md $(GO) test -count=1 -timeout 120m -v -run 'TestFull' ./test/scale
 
 .PHONY: bench
 bench: build ## Measure; prints and writes docs/benchmarks.md (root).

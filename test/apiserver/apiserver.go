@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -30,12 +29,15 @@ import (
 // zero Server is ready for use; its package's TestMain stops it.
 type Server struct {
 	Controllers bool // start the controllers of workloads, budgets, Jobs and endpoints too
+	// Audit is a user whose requests the API server writes down, see AuditLog; empty: nobody's.
+	Audit string
 
 	once   sync.Once
 	config *rest.Config
 	err    error
 	dir    string
 	procs  []*process.Process
+	again  []string // what the API server was started with
 }
 
 // Config is the administrator's configuration of a real API server: the one of
@@ -95,12 +97,17 @@ func (s *Server) start(ctx context.Context, binary string) (*rest.Config, error)
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer, "--unsafe-no-fsync"); err != nil {
 		return nil, err
 	}
-	if err := s.run(binary, "kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
-		"--secure-port", port, "--cert-dir", s.dir+"/certs", "--token-auth-file", s.dir+"/tokens.csv", "--authorization-mode", "RBAC",
-		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", s.dir+"/sa.pub",
-		"--service-account-signing-key-file", s.dir+"/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
+	audit, err := s.audit()
+	if err != nil {
+		return nil, err
+	}
+	s.again = append([]string{binary, "kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
+		"--secure-port", port, "--cert-dir", s.dir + "/certs", "--token-auth-file", s.dir + "/tokens.csv", "--authorization-mode", "RBAC",
+		"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", s.dir + "/sa.pub",
+		"--service-account-signing-key-file", s.dir + "/sa.key", "--service-cluster-ip-range", "10.96.0.0/16",
 		// Nobody makes service accounts here.
-		"--disable-admission-plugins", "ServiceAccount"); err != nil {
+		"--disable-admission-plugins", "ServiceAccount"}, audit...)
+	if err := s.run(s.again[0], s.again[1], s.again[2:]...); err != nil {
 		return nil, err
 	}
 	config := &rest.Config{Host: "https://" + at[2], BearerToken: "admin", QPS: -1,
@@ -115,9 +122,7 @@ func (s *Server) start(ctx context.Context, binary string) (*rest.Config, error)
 // collection and no scheduler: the tests are the nodes.
 func (s *Server) manage(binary, host string) error {
 	kubeconfig := filepath.Join(s.dir, "admin.yaml")
-	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"+
-		"clusters: [{name: c, cluster: {server: %q, certificate-authority: %q}}]\nusers: [{name: u, user: {token: admin}}]\n", host, s.dir+"/certs/apiserver.crt")
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+	if err := s.kubeconfig(kubeconfig, host, "admin"); err != nil {
 		return err
 	}
 	return s.run(binary, "kube-controller-manager", "--kubeconfig", kubeconfig, "--leader-elect=false", "--secure-port", "0",

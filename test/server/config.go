@@ -34,7 +34,7 @@ approvers:
   - name: tester
     tokenFile: %q
 `, path(readToken), path(adminToken))
-	b.WriteString(o.Agent.yaml())
+	b.WriteString(o.agents())
 	if o.Kubeconfig != "" {
 		fmt.Fprintf(&b, "kubernetes:\n  enabled: true\n  kubeconfig: %q\n", o.Kubeconfig)
 	}
@@ -46,19 +46,23 @@ approvers:
 	return b.String()
 }
 
-func (a Agent) yaml() string {
+func (o Options) agents() string {
+	a := o.Agent
 	if a == (Agent{}) {
 		return "agents:\n  local: true\n"
 	}
-	return fmt.Sprintf(`agents:
-  local: false
-  static:
-    - node: %q
-      url: %q
-  caFile: %q
-  tokenFile: %q
-  serverName: %q
-`, a.Node, a.URL, a.CAFile, a.TokenFile, a.ServerName)
+	var b strings.Builder
+	b.WriteString("agents:\n  local: false\n")
+	if a.Selector != "" {
+		fmt.Fprintf(&b, "  kubernetes:\n    namespace: %q\n    selector: %q\n    port: %d\n", a.Namespace, a.Selector, a.Port)
+	} else {
+		b.WriteString("  static:\n")
+		for _, s := range append([]Agent{a}, o.Others...) {
+			fmt.Fprintf(&b, "    - node: %q\n      url: %q\n", s.Node, s.URL)
+		}
+	}
+	fmt.Fprintf(&b, "  caFile: %q\n  tokenFile: %q\n  serverName: %q\n", a.CAFile, a.TokenFile, a.ServerName)
+	return b.String()
 }
 
 func duration(b *strings.Builder, format string, d time.Duration) {

@@ -39,6 +39,8 @@ type Options struct {
 	Kubeconfig string
 	// Agent is asked over the network in place of the local agent; zero: the local one.
 	Agent Agent
+	// Others are further agents, each of a node of its own, with Agent's CA and token.
+	Others []Agent
 	// More is YAML that the configuration ends with.
 	More string
 	// Wrap is a command that runs the program ("prlimit --fsize=..."); nil for none.
@@ -47,11 +49,13 @@ type Options struct {
 	Log io.Writer
 }
 
-// Agent is a kmend-agent that serves one node.
+// Agent is a kmend-agent that serves one node; with a Selector, one on every node,
+// as the pods of a DaemonSet.
 type Agent struct {
-	Node, URL         string
-	CAFile, TokenFile string
-	ServerName        string // in its certificate; empty: the URL's host
+	Node, URL                       string
+	Namespace, Selector, ServerName string
+	Port                            int
+	CAFile, TokenFile               string
 }
 
 // Server is a running `kmend serve`.
