@@ -79,7 +79,7 @@ func (a *agents) Diagnose(_ context.Context, r *connect.Request[agentpb.Diagnose
 	if target.GetNode() == "" || target.GetPodUid() == "" || target.GetContainerId() == "" {
 		return connect.NewError(connect.CodeInvalidArgument, errors.New("the target has no node, uid or container id"))
 	}
-	target.Cgroup = "/sys/fs/cgroup/app"
+	target.Cgroup = "/sys/fs/cgroup/pod" + target.GetPodUid() + "/app" // evidence is about a cgroup /app
 	m := &agentpb.Measurement{Target: target, Node: &agentpb.Node{Name: target.GetNode(), Kernel: "6.12.0", Cpus: 2, AgentVersion: "stand-in"},
 		Window:   &agentpb.Window{Start: timestamppb.New(time.Now().Add(-3 * time.Second)), Seconds: 3},
 		Evidence: a.measurement.GetEvidence(), Ledger: a.measurement.GetLedger(), Probes: a.measurement.GetProbes()}

@@ -13,7 +13,7 @@ import (
 
 // What one incident may cost the API server, whatever the size of the cluster. One
 // about a Deployment or a Service looks at up to five of its pods.
-var most = map[kind]int{aPod: 24, aDeployment: 40, aService: 40}
+var most = map[kind]int{aPod: 20, aDeployment: 40, aService: 40}
 
 const (
 	mostMemory = 300 // MiB, of the responder at any time
