@@ -33,6 +33,7 @@ type soak struct {
 	slack *standin.Server
 	calm  time.Time // from then on the first replica is not killed: its memory is watched
 	kills int       // of replicas
+	pods  string    // the cgroup of all patients
 
 	agents [2]*process.Process
 	starts [2]process.Spec
@@ -96,6 +97,7 @@ func newSoak(t *testing.T) *soak {
 	s.rand = rand.New(rand.NewPCG(s.seed, 0))
 	kubeconfig := s.api.Grant(t)
 	s.grow(len(s.agents), replicas*2)
+	s.wards()
 	s.db = postgres.Start(t)
 	url := s.db.Database("soak")
 	var err error

@@ -59,9 +59,7 @@ func (s *soak) treat(luck *rand.Rand, name string, node int) error {
 		return err
 	}
 	work := throttled.DefaultOptions()
-	if work.Name, err = s.cgroupOf(pod); err != nil {
-		return err
-	}
+	work.Name = filepath.Join(s.pods, "pod"+string(pod.UID))
 	w, err := throttled.Start(s.Context(), work)
 	if err != nil {
 		return err
@@ -135,20 +133,32 @@ func (s *soak) again(what string, do func() error) (err error) {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// cgroupOf makes the folder of a pod's cgroup, below that of all pods, which goes
-// with the last of them, and is the name of the pod's own in it.
-func (s *soak) cgroupOf(pod *corev1.Pod) (string, error) {
-	root, err := throttled.Root()
+// wards makes the cgroup of all pods, which comes before everything else on the
+// machine, as its patients do in it: a busy machine does not change the answer.
+func (s *soak) wards() {
+	s.Helper()
+	pods, err := throttled.NewCgroup(fmt.Sprintf("kmend-soak-%d-kubepods", os.Getpid()))
 	if err != nil {
-		return "", err
+		s.Fatal(err)
 	}
-	pods := fmt.Sprintf("kmend-soak-%d-kubepods", os.Getpid())
-	if err := os.MkdirAll(filepath.Join(root, pods), 0o755); err != nil {
-		return "", err
+	s.Cleanup(func() {
+		if err := pods.Close(); err != nil {
+			s.Error(err)
+		}
+	})
+	if err := pods.First(); err != nil {
+		s.Fatal(err)
 	}
-	s.Cleanup(func() { _ = os.Remove(filepath.Join(root, pods)) }) // the last of them finds it empty
-	return filepath.Join(pods, "pod"+string(pod.UID)), nil
+	// On v2 the controller is given to those below.
+	if control := filepath.Join(pods.Path, "cgroup.subtree_control"); exists(control) {
+		if err := os.WriteFile(control, []byte("+cpu"), 0o644); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.pods = filepath.Base(pods.Path)
 }
+
+func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func (s *soak) patient(name string) *corev1.Pod {
 	var pod *corev1.Pod
