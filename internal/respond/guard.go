@@ -14,7 +14,9 @@ import (
 func (r *Responder) guard(ctx context.Context, p store.Progress) (End, error) {
 	d, asked := firstDecision(p)
 	if !asked {
-		d = r.decide(ctx, p.Incident, *p.Plan)
+		if err := r.inTurn(ctx, func() error { d = r.decide(ctx, p.Incident, *p.Plan); return nil }); err != nil {
+			return End{}, err
+		}
 		if err := r.record(ctx, p.ID, "decided", store.Change{Decision: &d, Event: decided("", d)}); err != nil {
 			return End{}, err
 		}

@@ -50,11 +50,15 @@ type Options struct {
 	// Retention is how long incidents are kept after their end; 0: for ever.
 	Retention time.Duration
 
-	QueueLimit          int           // open incidents; more are ErrFull
-	MaxDiagnoses        int           // at the same time, in all
-	MaxDiagnosesPerNode int           // at the same time, on one node
-	SweepInterval       time.Duration // how often open incidents without a workflow are looked for
-	ExecutorID          string        // of this process in the workflow engine; the same after a restart, and no other replica's
+	QueueLimit          int // open incidents; more are ErrFull
+	MaxDiagnoses        int // at the same time, in all
+	MaxDiagnosesPerNode int // at the same time, on one node
+	// MaxPlans is how many incidents are planned, and have their guards asked, at the
+	// same time. Each asks the cluster a dozen questions, within a time limit: when
+	// hundreds come at once, all at the same time would get no answer in theirs.
+	MaxPlans      int
+	SweepInterval time.Duration // how often open incidents without a workflow are looked for
+	ExecutorID    string        // of this process in the workflow engine; the same after a restart, and no other replica's
 	// DeadAfter is how long another replica must not have been heard of to be taken
 	// for dead. Five eighths of it without its database, and this one stops acting.
 	DeadAfter time.Duration
@@ -76,6 +80,7 @@ func DefaultOptions() Options {
 		QueueLimit:          1000,
 		MaxDiagnoses:        8,
 		MaxDiagnosesPerNode: 2,
+		MaxPlans:            16,
 		SweepInterval:       15 * time.Second,
 		ExecutorID:          "kmend",
 		DeadAfter:           8 * time.Second,
@@ -118,7 +123,7 @@ func (o Options) validate() error {
 		name string
 		v    int
 	}{
-		{"QueueLimit", o.QueueLimit}, {"MaxDiagnoses", o.MaxDiagnoses}, {"MaxDiagnosesPerNode", o.MaxDiagnosesPerNode},
+		{"QueueLimit", o.QueueLimit}, {"MaxDiagnoses", o.MaxDiagnoses}, {"MaxDiagnosesPerNode", o.MaxDiagnosesPerNode}, {"MaxPlans", o.MaxPlans},
 	} {
 		if n.v < 1 {
 			return fmt.Errorf("%s is %d and must be at least 1", n.name, n.v)

@@ -33,9 +33,12 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 		}
 		return reported(plan), nil
 	}
-	previewCtx, cancel := context.WithTimeout(ctx, r.StageTimeout)
-	defer cancel()
-	plan, err = r.Executor.Preview(previewCtx, plan)
+	err = r.inTurn(ctx, func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, r.StageTimeout)
+		defer cancel()
+		plan, err = r.Executor.Preview(ctx, plan)
+		return err
+	})
 	switch {
 	case ctx.Err() != nil:
 		return End{}, context.Cause(ctx)
@@ -46,6 +49,16 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 		return end(incident.Denied, "%v", err), nil
 	}
 	return End{}, r.planned(ctx, p.ID, plan, summary(plan))
+}
+
+// inTurn does what asks the cluster for a plan or its guards, when there is room.
+func (r *Responder) inTurn(ctx context.Context, do func() error) error {
+	leave, err := r.plans.enter(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return do()
 }
 
 // planned writes the plan down.

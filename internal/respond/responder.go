@@ -27,7 +27,8 @@ const (
 type Responder struct {
 	Options
 	metrics *Metrics
-	room    *room
+	room    *room // for diagnoses
+	plans   *room // for plans and their guards
 	bells   bells
 	running running
 	origins origins
@@ -59,7 +60,7 @@ func New(o Options) (*Responder, error) {
 	if m == nil {
 		m = NewMetrics(nil)
 	}
-	return &Responder{Options: o, metrics: m, room: newRoom(o.MaxDiagnoses, o.MaxDiagnosesPerNode), lease: newLease(!o.Store.Shared())}, nil
+	return &Responder{Options: o, metrics: m, room: newRoom(o.MaxDiagnoses, o.MaxDiagnosesPerNode), plans: newRoom(o.MaxPlans, 1), lease: newLease(!o.Store.Shared())}, nil
 }
 
 // Start launches the workflow engine and takes up every open incident: those in
