@@ -13,9 +13,11 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -32,7 +34,9 @@ type Server struct {
 	PID int // of the postmaster
 	cmd *exec.Cmd
 	log bytes.Buffer
-	run func(out *bytes.Buffer, name string, args ...string) *exec.Cmd
+	// ended lets the thread go that started it.
+	ended func()
+	run   func(out *bytes.Buffer, name string, args ...string) *exec.Cmd
 }
 
 // ErrNone is that of a machine without PostgreSQL.
@@ -121,7 +125,17 @@ func (s *Server) start() {
 	s.t.Helper()
 	s.cmd = s.run(&s.log, "postgres", "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off",
 		"-c", "max_connections=300", "-c", "deadlock_timeout=1s", "-c", "max_prepared_transactions=5", "-c", "shared_buffers=16MB")
-	if err := s.cmd.Start(); err != nil {
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		// The kernel sends Pdeathsig when the starting *thread* ends, so that thread
+		// has to stay for as long as the server runs.
+		runtime.LockOSThread()
+		started <- s.cmd.Start()
+		<-ended
+	}()
+	s.ended = sync.OnceFunc(func() { close(ended) })
+	if err := <-started; err != nil {
+		s.ended()
 		s.t.Fatal(err)
 	}
 	s.PID = s.cmd.Process.Pid
@@ -196,6 +210,7 @@ func (s *Server) stop() {
 	done := time.AfterFunc(20*time.Second, func() { _ = s.cmd.Process.Kill() })
 	_ = s.cmd.Wait()
 	done.Stop()
+	s.ended()
 	// Its children are in its process group, and outlive it by some milliseconds.
 	for range 500 {
 		if syscall.Kill(-s.PID, 0) != nil {
