@@ -80,7 +80,7 @@ func DefaultOptions() Options {
 		QueueLimit:          1000,
 		MaxDiagnoses:        8,
 		MaxDiagnosesPerNode: 2,
-		MaxPlans:            16,
+		MaxPlans:            8,
 		SweepInterval:       15 * time.Second,
 		ExecutorID:          "kmend",
 		DeadAfter:           8 * time.Second,
