@@ -56,10 +56,12 @@ func TestBackupOfWhatIsServed(t *testing.T) {
 		}
 		written <- n
 	}()
-	for in, err := (Inspection{}), error(nil); in.Open < 3; time.Sleep(time.Millisecond) {
-		if in, err = s.Inspect(t.Context()); err != nil {
+	for open := 0; open < 3; time.Sleep(time.Millisecond) {
+		in, err := s.Inspect(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
+		open = in.Open
 	}
 	file := filepath.Join(t.TempDir(), "backup")
 	if err := Backup(t.Context(), s.path, file); err != nil {

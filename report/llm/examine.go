@@ -38,7 +38,7 @@ func (m provider) list(ctx context.Context, key string) error {
 	if m.vendor == "anthropic" {
 		root += "/v1"
 	}
-	status, body, err := m.get(ctx, root+"/models/"+url.PathEscape(m.Model), key)
+	status, _, err := m.get(ctx, root+"/models/"+url.PathEscape(m.Model), key)
 	if err != nil || status == http.StatusOK {
 		return err
 	}
@@ -46,7 +46,8 @@ func (m provider) list(ctx context.Context, key string) error {
 		return refusal(status)
 	}
 	// Some local servers know the list only.
-	if status, body, err = m.get(ctx, root+"/models", key); err != nil {
+	status, body, err := m.get(ctx, root+"/models", key)
+	if err != nil {
 		return err
 	}
 	switch {
