@@ -64,6 +64,9 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	}
 }
 
+// shownServer is the pages' kmend; the test has one of its own.
+const shownServer = "http://127.0.0.1:9790"
+
 // stand-ins for what a page leaves to its reader: what is typed here in its place.
 var standIns = []struct {
 	shown *regexp.Regexp
@@ -74,6 +77,7 @@ var standIns = []struct {
 	{regexp.MustCompile(`^(PID|4242)$`), "PID"},
 	{regexp.MustCompile(`^RUNBOOK$`), "report-cpu-busy"},
 	{regexp.MustCompile(`^FILES$`), "cases.yaml"},
+	{regexp.MustCompile(`^` + shownServer + `$`), shownServer},
 	{regexp.MustCompile(`^DIGEST$`), strings.Repeat("0", 64)},
 }
 
@@ -99,6 +103,7 @@ func typed(args []string, values map[string]string) []string {
 var notHere = []struct{ begins, why string }{
 	{"kmend serve", "it does not end; every script runs it, and test/acceptance without a configuration"},
 	{"kmend certificates ", "it needs a cluster; test/cluster runs it as the chart's Job, internal/certificates asks a real API server"},
+	{"kmend doctor --kubeconfig ", "it needs a cluster; internal/app asks a real API server"},
 	{"kmend diagnose --pod ", "it needs a container runtime; test/cluster runs it on a node"},
 	{"kmend diagnose --cgroup PATH --since ", "it needs an agent that has recorded for minutes; test/acceptance asks one about seconds"},
 }
@@ -108,6 +113,10 @@ var notHere = []struct{ begins, why string }{
 var refused = []struct{ begins, answer string }{
 	{"kmend approve ", "does not wait for an approval"},
 	{"kmend deny ", "does not wait for an approval"},
+	{"kmend doctor --server ", "it answers at"}, // what it finds is of this machine
+	{"kmend test-alert --pod ", "dry run whatever the server's mode is"},
+	{"kmend restore --config kmend.yaml", "which backup?"}, // with PostgreSQL there is none to give
+	{"kmend restore --config kmend.yaml kmend.backup", "stop kmend serve first"},
 	{"kmend runbook lint checkout.yaml", `checkout.yaml:7:15: match.when: no field "namespce" here; did you mean "namespace"?`},
 }
 
@@ -115,7 +124,7 @@ var refused = []struct{ begins, answer string }{
 func documented(ts *testscript.TestScript, _ bool, _ []string) {
 	shown, _, err := documentedCommands()
 	ts.Check(err)
-	values := map[string]string{"INCIDENT": ts.Getenv("INCIDENT"), "PID": strconv.Itoa(os.Getpid()), "CGROUP": ts.Getenv("CGROUP")}
+	values := map[string]string{"INCIDENT": ts.Getenv("INCIDENT"), "PID": strconv.Itoa(os.Getpid()), "CGROUP": ts.Getenv("CGROUP"), shownServer: ts.Getenv("KMEND_SERVER")}
 	ran, failed := map[string]bool{}, 0
 	for _, c := range shown {
 		line := strings.Join(c.Args, " ")
