@@ -25,11 +25,7 @@ import (
 
 var server apiserver.Server
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	server.Stop()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { server.Main(m) }
 
 // A real API server takes deploy/kmend.yaml, every field of it, and gives each service account
 // what it is to have; one more file gives one more right.

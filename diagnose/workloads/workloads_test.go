@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -32,11 +31,7 @@ import (
 
 var server apiserver.Server
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	server.Stop()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { server.Main(m) }
 
 // shop is a namespace in a real API server. Nobody else is there: the test reports
 // what kubelets and controllers would.

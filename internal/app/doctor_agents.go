@@ -154,9 +154,8 @@ func (e examiner) ask(ctx context.Context, p place) []doctor.Line {
 	if p.absent != "" {
 		return []doctor.Line{doctor.Wrong(name, "let the agents' DaemonSet run there (its tolerations and node selector; kubectl describe pod): pods of this node end as inconclusive", "%s", p.absent)}
 	}
-	c := e.config.Agents
-	o := agent.DefaultClientOptions()
-	o.URL, o.CAFile, o.TokenFile, o.ServerName, o.Timeout = p.url, c.CAFile, c.TokenFile, c.ServerName, eachLimit
+	o := e.config.Agents.client(p.url)
+	o.Timeout = eachLimit
 	a, err := agent.NewClient(o)
 	if err != nil {
 		return []doctor.Line{doctor.Wrong(name, "correct agents in the configuration", "%v", err)}

@@ -7,8 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -16,23 +14,6 @@ import (
 	"github.com/kmend/kmend/internal/doctor"
 	"github.com/kmend/kmend/test/apiserver"
 )
-
-// apply makes objects, as `kubectl apply` does.
-func apply(t *testing.T, c *rest.Config, objects ...*unstructured.Unstructured) {
-	t.Helper()
-	dyn, err := dynamic.NewForConfig(c)
-	must(t, err)
-	for _, o := range objects {
-		gvk := o.GroupVersionKind()
-		r := dyn.Resource(schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: strings.ToLower(gvk.Kind) + "s"})
-		var in dynamic.ResourceInterface = r
-		if ns := o.GetNamespace(); ns != "" {
-			in = r.Namespace(ns)
-		}
-		_, err := in.Create(t.Context(), o, metav1.CreateOptions{})
-		must(t, err)
-	}
-}
 
 // With the rights of deploy/rbac nothing is missing; without a file, the line names
 // it, the right and what needs it. Nodes without an agent are named.
@@ -48,7 +29,7 @@ func TestDoctorOfCluster(t *testing.T) {
 			nodes = append(nodes, o)
 			continue
 		}
-		apply(t, conf, o)
+		apiserver.Create(t, conf, o)
 	}
 	k, err := client.NewForConfig(conf)
 	must(t, err)
@@ -89,7 +70,7 @@ func TestDoctorOfCluster(t *testing.T) {
 	has(lines, "node n2", doctor.Todo, "no pod of an agent is there (namespace kmend, selector app=agent)")
 	has(lines, "agents' pods", doctor.OK, "ready on 1 of 2 nodes")
 
-	apply(t, conf, nodes...)
+	apiserver.Create(t, conf, nodes...)
 	has(visit(conf), "rights of kmend", doctor.OK, "has all")
 
 	// kmend itself may not ask for another's rights, and asks for its own.

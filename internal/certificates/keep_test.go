@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -22,11 +21,7 @@ import (
 
 var server apiserver.Server
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	server.Stop()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { server.Main(m) }
 
 // granted is a keeper of the Secret agents-tls in a namespace of its own, with the
 // rights that the error about missing ones names and no others, and the administrator.

@@ -3,7 +3,6 @@ package guard_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -27,11 +26,7 @@ import (
 	"github.com/kmend/kmend/test/apiserver"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	server.Stop()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { server.Main(m) }
 
 var server apiserver.Server
 

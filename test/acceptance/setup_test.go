@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,24 +21,7 @@ var kmend string
 
 func TestMain(m *testing.M) {
 	throttled.RunIfAsked()
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "kmend-acceptance-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	kmend = filepath.Join(dir, "kmend")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", kmend, "../../cmd/kmend")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building kmend: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+	os.Exit(server.Built(m, func(dir string) { kmend = filepath.Join(dir, "kmend") }, "kmend"))
 }
 
 // machine skips a test where it cannot run at all.

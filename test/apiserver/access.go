@@ -10,8 +10,10 @@ import (
 	authentication "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
 	client "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/kmend/kmend/deploy/rbac"
 )
@@ -28,6 +30,21 @@ func (s *Server) Grant(t *testing.T) (kubeconfig string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	Create(t, config, objects...)
+	admin, err := client.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := admin.CoreV1().ServiceAccounts("kmend").CreateToken(t.Context(), "kmend", &authentication.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Kubeconfig(t, "kmend", token.Status.Token)
+}
+
+// Create creates objects, each as it is and in their order, in the cluster of config.
+func Create(t *testing.T, config *rest.Config, objects ...*unstructured.Unstructured) {
+	t.Helper()
 	c, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
@@ -38,15 +55,6 @@ func (s *Server) Grant(t *testing.T) (kubeconfig string) {
 			t.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
 		}
 	}
-	admin, err := client.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := admin.CoreV1().ServiceAccounts("kmend").CreateToken(t.Context(), "kmend", &authentication.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.Kubeconfig(t, "kmend", token.Status.Token)
 }
 
 // Kubeconfig is the path of a kubeconfig of the server, with this token.

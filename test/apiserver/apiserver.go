@@ -175,6 +175,13 @@ func (s *Server) keys() error {
 	)
 }
 
+// Main runs a package's tests and ends what they started.
+func (s *Server) Main(m *testing.M) {
+	code := m.Run()
+	s.Stop()
+	os.Exit(code)
+}
+
 // Stop ends what was started; its data are thrown away.
 func (s *Server) Stop() {
 	for _, p := range slices.Backward(s.procs) {

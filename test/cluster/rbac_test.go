@@ -6,12 +6,11 @@ import (
 	"testing"
 
 	authentication "k8s.io/api/authentication/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/kmend/kmend/deploy/rbac"
+	"github.com/kmend/kmend/test/apiserver"
 )
 
 var granted sync.Once
@@ -31,16 +30,7 @@ func grant(t *testing.T) (kubeconfig string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := dynamic.NewForConfig(admin)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range objects {
-			resource, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
-			if _, err := c.Resource(resource).Namespace(o.GetNamespace()).Create(t.Context(), o, metav1.CreateOptions{}); err != nil {
-				t.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
-			}
-		}
+		apiserver.Create(t, admin, objects...)
 		token, err := node.Client().CoreV1().ServiceAccounts("kmend").CreateToken(t.Context(), "kmend", &authentication.TokenRequest{}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
