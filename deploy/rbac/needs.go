@@ -92,3 +92,16 @@ func needs() map[string][]string {
 		"kubernetes.run_job":         {"get batch/cronjobs", "get batch/jobs", "create batch/jobs"},
 	}
 }
+
+// ChartValue is the value of the Helm chart that grants an action what a file does;
+// "" for what the chart always grants.
+func ChartValue(action, file string) string {
+	if file == "deploy/rbac/base.yaml" || file == watching || file == "deploy/rbac/pause.yaml" {
+		return ""
+	}
+	value := strings.TrimPrefix(action, "kubernetes.")
+	if file == "deploy/rbac/workloads.yaml" && (value == "resize_cpu" || value == "resize_memory") {
+		value = "resize_template" // template: true
+	}
+	return "actions." + value
+}

@@ -110,6 +110,11 @@ func (c Config) problems() []problem {
 	if c.Kubernetes.Kubeconfig != "" {
 		k.exists("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
 	}
+	for i, n := range c.Kubernetes.Namespaces {
+		if problem := namespaceName(n); problem != "" {
+			k.at(fmt.Sprintf("kubernetes.namespaces.%d", i), "kubernetes.namespaces[%d] is %q: %s", i, n, problem)
+		}
+	}
 	return k
 }
 

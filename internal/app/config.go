@@ -154,6 +154,8 @@ type AgentPods struct {
 type Kubernetes struct {
 	Enabled    bool   `json:"enabled,omitempty"`
 	Kubeconfig string `json:"kubeconfig,omitempty" jsonschema_description:"Empty: the service account of the pod that kmend runs in."`
+	// Namespaces are where its rights to act are bound.
+	Namespaces []string `json:"namespaces,omitempty" jsonschema:"maxItems=1000,uniqueItems=true" jsonschema_description:"The namespaces that kmend may act in, where its rights are bound in those only; on nodes it cannot act then. Empty: all. It reads and measures the whole cluster in any case."`
 	// Pause is the switch that kubectl reaches.
 	Pause *PauseKey `json:"pause,omitempty" jsonschema_description:"A ConfigMap's key that pauses kmend while it holds anything but false. A ConfigMap that is missing pauses too."`
 }

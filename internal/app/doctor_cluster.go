@@ -97,7 +97,15 @@ func needed(c Config, steps []runbooks.Step) (all []need, err error) {
 		if err != nil {
 			return nil, err
 		}
-		add(grants, "", s.Action)
+		for _, g := range grants {
+			if g.Resource == "nodes" || len(c.Kubernetes.Namespaces) == 0 {
+				add([]rbac.Grant{g}, "", s.Action)
+				continue
+			}
+			for _, n := range c.Kubernetes.Namespaces {
+				add([]rbac.Grant{g}, n, s.Action)
+			}
+		}
 	}
 	return all, nil
 }
@@ -198,6 +206,17 @@ func lacking(who, file string, missing []need) doctor.Line {
 		reasons = append(reasons, n.For...)
 	}
 	slices.Sort(reasons)
-	return doctor.Wrong("", fmt.Sprintf("kubectl apply -f %s; where its role is bound in single namespaces only, nothing is to be done for those", file),
-		"%s may not %s, for %s", who, strings.Join(rights, ", "), strings.Join(slices.Compact(reasons), ", "))
+	reasons = slices.Compact(reasons)
+	todo := "kubectl apply -f " + file
+	var values []string
+	for _, r := range reasons {
+		if v := rbac.ChartValue(r, file); v != "" && strings.HasPrefix(r, "kubernetes.") {
+			values = append(values, v+": true")
+		}
+	}
+	if len(values) > 0 {
+		todo += ", or with the chart " + strings.Join(values, ", ") + "; where its role is bound in some namespaces only, name them in kubernetes.namespaces (the chart does)"
+	}
+	return doctor.Wrong("", todo,
+		"%s may not %s, for %s", who, strings.Join(rights, ", "), strings.Join(reasons, ", "))
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	client "k8s.io/client-go/kubernetes"
@@ -44,9 +46,10 @@ func TestDoctorOfCluster(t *testing.T) {
 	_, err = k.CoreV1().Pods("kmend").UpdateStatus(t.Context(), pod, metav1.UpdateOptions{})
 	must(t, err)
 
+	config := DefaultConfig()
 	visit := func(c *rest.Config) (lines []doctor.Line) {
 		t.Helper()
-		checks, err := Laptop{Rest: rest.CopyConfig(c), Version: "test", Namespace: "kmend", Account: "kmend", Selector: "app=agent", Config: DefaultConfig()}.Checks()
+		checks, err := Laptop{Rest: rest.CopyConfig(c), Version: "test", Namespace: "kmend", Account: "kmend", Selector: "app=agent", Config: config}.Checks()
 		must(t, err)
 		return doctor.Run(t.Context(), checks, nil)
 	}
@@ -66,12 +69,36 @@ func TestDoctorOfCluster(t *testing.T) {
 	lines := visit(conf)
 	has(lines, "Kubernetes API", doctor.OK, "it answers (v1.")
 	has(lines, "clock of the API server", doctor.OK)
-	has(lines, "rights of kmend", doctor.Todo, "system:serviceaccount:kmend:kmend may not patch nodes, for kubernetes.cordon_node", "kubectl apply -f deploy/rbac/nodes.yaml")
+	has(lines, "rights of kmend", doctor.Todo, "system:serviceaccount:kmend:kmend may not patch nodes, for kubernetes.cordon_node", "kubectl apply -f deploy/rbac/nodes.yaml, or with the chart actions.cordon_node: true")
 	has(lines, "node n2", doctor.Todo, "no pod of an agent is there (namespace kmend, selector app=agent)")
 	has(lines, "agents' pods", doctor.OK, "ready on 1 of 2 nodes")
 
 	apiserver.Create(t, conf, nodes...)
 	has(visit(conf), "rights of kmend", doctor.OK, "has all")
+
+	// Bound in one namespace only, the actions' rights are missing elsewhere.
+	bindings, err := k.RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=kmend"})
+	must(t, err)
+	for _, b := range bindings.Items {
+		switch b.Name {
+		case "kmend-base", "kmend-watch", "kmend-nodes":
+			continue
+		}
+		must(t, k.RbacV1().ClusterRoleBindings().Delete(t.Context(), b.Name, metav1.DeleteOptions{}))
+		_, err := k.RbacV1().RoleBindings("default").Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: b.Name}, RoleRef: b.RoleRef, Subjects: b.Subjects}, metav1.CreateOptions{})
+		must(t, err)
+	}
+	has(visit(conf), "rights of kmend", doctor.Todo, "may not patch pods/resize, for kubernetes.resize_cpu", "kubernetes.namespaces")
+	config.Kubernetes.Namespaces = []string{"default", "kube-public"}
+	has(visit(conf), "rights of kmend", doctor.Todo, "kmend may not patch pods/resize in namespace kube-public, for kubernetes.resize_cpu")
+	config.Kubernetes.Namespaces = []string{"default"}
+	has(visit(conf), "rights of kmend", doctor.OK, "has all")
+	for _, b := range bindings.Items {
+		b.ResourceVersion, b.UID = "", ""
+		if _, err := k.RbacV1().ClusterRoleBindings().Create(t.Context(), &b, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
+	}
 
 	// kmend itself may not ask for another's rights, and asks for its own.
 	own := rest.CopyConfig(conf)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -124,6 +125,10 @@ func TestNamespaced(t *testing.T) {
 		if where != "shop" && where != "cart" || strings.Contains(right, "nodes") {
 			t.Errorf("kmend may %s", right)
 		}
+	}
+	text := one[*corev1.ConfigMap](render(t, DefaultRelease(), values(t, "{rbac: {mode: namespaced, namespaces: [shop, cart]}}")), "kmend-config").Data["kmend.yaml"]
+	if !strings.Contains(text, "namespaces:\n  - shop\n  - cart\n") {
+		t.Errorf("the configuration does not say where kmend may act:\n%s", text)
 	}
 	if !slices.Contains(got, "patch apps/deployments/scale@shop") || !slices.Contains(got, "patch /pods@cart") || len(got) != 14 {
 		t.Errorf("kmend may %q", got)

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -8,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/remediate/action"
 )
 
 // The chart has a switch for every action, off, and one for what template: true of
@@ -61,4 +65,49 @@ func TestExplained(t *testing.T) {
 	if err := explain(nil, "kubernetes.scale"); err != nil {
 		t.Error(err)
 	}
+}
+
+// Where kmend may act in some namespaces only, an action on a target elsewhere is an
+// error before the API server is asked, and its undo is not: it was done when it might.
+func TestNamespaces(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	a := explained{counted{asked: &asked}, []string{"shop", "cart"}}
+	for namespace, want := range map[string]int{"shop": 2, "": 2, "cart": 2, "kube-system": 0} {
+		asked = 0
+		target := incident.Target{Namespace: namespace}
+		_, err := a.Preview(t.Context(), target, nil)
+		_, err2 := a.Apply(t.Context(), target, incident.Step{})
+		if asked != want || (err == nil) != (want > 0) || (err2 == nil) != (want > 0) {
+			t.Errorf("in namespace %q it was asked %d times, want %d: %v, %v", namespace, asked, want, err, err2)
+		}
+		if want == 0 && !strings.Contains(err.Error(), "kmend acts in the namespaces shop, cart only, and the target is in kube-system") {
+			t.Error(err)
+		}
+	}
+	if _, err := a.Undo(t.Context(), incident.Target{Namespace: "kube-system"}, incident.Step{}, incident.Execution{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// counted is an action that counts how often it is asked.
+type counted struct {
+	action.Action
+	asked *int
+}
+
+func (c counted) Name() string { return "kubernetes.scale" }
+
+func (c counted) Preview(context.Context, incident.Target, map[string]any) (incident.Preview, error) {
+	*c.asked++
+	return incident.Preview{}, nil
+}
+
+func (c counted) Apply(context.Context, incident.Target, incident.Step) (incident.Execution, error) {
+	*c.asked++
+	return incident.Execution{}, nil
+}
+
+func (c counted) Undo(context.Context, incident.Target, incident.Step, incident.Execution) (incident.Execution, error) {
+	return incident.Execution{}, nil
 }

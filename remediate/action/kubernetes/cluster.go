@@ -48,7 +48,7 @@ func (c *cluster) actions() []action.Action {
 		&runJob{c},
 	}
 	for i, a := range all {
-		all[i] = explained{a}
+		all[i] = explained{a, c.opts.Namespaces}
 	}
 	return all
 }

@@ -18,6 +18,8 @@ type Options struct {
 	Request time.Duration
 	// Instance is this program's name in the events it writes. Default: the host name.
 	Instance string
+	// Namespaces are those of the targets. Default: all.
+	Namespaces []string
 }
 
 // DefaultOptions are the options for this machine.

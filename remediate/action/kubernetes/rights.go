@@ -50,9 +50,20 @@ func may(ctx context.Context, c client.Interface, opts Options, rights ...right)
 	return nil
 }
 
-// explained is an action whose errors say which manifest grants the right that
-// was missing.
-type explained struct{ action.Action }
+// explained is an action that is for some namespaces only, and whose errors say which
+// manifest grants the right that was missing.
+type explained struct {
+	action.Action
+	namespaces []string // empty: all
+}
+
+// within is an error for a target in a namespace that kmend may not act in.
+func (a explained) within(target incident.Target) error {
+	if len(a.namespaces) == 0 || target.Namespace == "" || slices.Contains(a.namespaces, target.Namespace) {
+		return nil // a node is no namespace's: its rights decide
+	}
+	return fmt.Errorf("kmend acts in the namespaces %s only, and the target is in %s: kubernetes.namespaces of its configuration, or with the chart rbac.namespaces", strings.Join(a.namespaces, ", "), target.Namespace)
+}
 
 func (a explained) Irreversible() bool {
 	i, ok := a.Action.(interface{ Irreversible() bool })
@@ -60,11 +71,17 @@ func (a explained) Irreversible() bool {
 }
 
 func (a explained) Preview(ctx context.Context, target incident.Target, with map[string]any) (incident.Preview, error) {
+	if err := a.within(target); err != nil {
+		return incident.Preview{}, err
+	}
 	p, err := a.Action.Preview(ctx, target, with)
 	return p, explain(err, a.Name())
 }
 
 func (a explained) Apply(ctx context.Context, target incident.Target, step incident.Step) (incident.Execution, error) {
+	if err := a.within(target); err != nil {
+		return incident.Execution{}, err
+	}
 	x, err := a.Action.Apply(ctx, target, step)
 	return x, explain(err, a.Name())
 }
@@ -89,22 +106,9 @@ func explain(err error, name string) error {
 	}
 	for _, f := range files {
 		err = fmt.Errorf("%w; %s grants it: kubectl apply -f %s", err, f, f)
-		if v := chartValue(name, f); v != "" {
+		if v := rbac.ChartValue(name, f); v != "" {
 			err = fmt.Errorf("%w, or with the chart %s: true", err, v)
 		}
 	}
 	return err
-}
-
-// chartValue is the value of the Helm chart that grants what a file does, for an
-// action; "" for what the chart always grants.
-func chartValue(name, file string) string {
-	if file == "deploy/rbac/base.yaml" || file == "deploy/rbac/watch.yaml" {
-		return ""
-	}
-	value := strings.TrimPrefix(name, "kubernetes.")
-	if file == "deploy/rbac/workloads.yaml" && (value == "resize_cpu" || value == "resize_memory") {
-		value = "resize_template" // template: true
-	}
-	return "actions." + value
 }

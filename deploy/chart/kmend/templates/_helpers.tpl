@@ -76,6 +76,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $c "agents" (dict "local" false "caFile" "/etc/kmend/agents/ca.crt" "tokenFile" "/etc/kmend/agents/token"
   "kubernetes" (dict "namespace" .Release.Namespace "selector" $selector "port" (int .Values.agent.port))) -}}
 {{- $_ := set $c "kubernetes" (dict "enabled" true "pause" (dict "namespace" .Release.Namespace "configMap" $name)) -}}
+{{- if and (eq .Values.rbac.mode "namespaced") .Values.rbac.namespaces -}}{{- $_ := set $c.kubernetes "namespaces" .Values.rbac.namespaces -}}{{- end -}}
 {{- if .Values.runbooks -}}{{- $_ := set $c "runbooks" (list "/etc/kmend/runbooks") -}}{{- end -}}
 {{- if .Values.policies -}}{{- $_ := set $c "policies" (list "/etc/kmend/policies") -}}{{- end -}}
 {{- toYaml (mergeOverwrite $c (deepCopy .Values.config)) -}}
