@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,8 +33,19 @@ type choice struct {
 }
 
 type client struct {
-	url string
+	url  string
+	used time.Time
 	Measurer
+}
+
+// forgotten is how long after its last use the client of a node is dropped: nodes come
+// and go. No measurement takes as long.
+const forgotten = time.Hour
+
+func (c client) drop() {
+	if m, ok := c.Measurer.(interface{ Close() }); ok {
+		m.Close()
+	}
 }
 
 func newChoice(opts Options) choice {
@@ -77,14 +89,23 @@ func (c choice) remote(ctx context.Context, node string) (agent, error) {
 	name := fmt.Sprintf("the agent on node %s (%s)", node, url)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	if had, ok := c.clients[node]; ok && had.url == url {
+		had.used = now
+		c.clients[node] = had
 		return agent{had.Measurer, name, expect}, nil
+	}
+	for other, had := range c.clients {
+		if now.Sub(had.used) > forgotten {
+			had.drop()
+			delete(c.clients, other)
+		}
 	}
 	m, err := c.opts.Dial(url)
 	if err != nil {
 		return agent{}, obstacleError(fmt.Sprintf("%s: %v", name, err))
 	}
-	c.clients[node] = client{url, m}
+	c.clients[node] = client{url, now, m}
 	return agent{m, name, expect}, nil
 }
 

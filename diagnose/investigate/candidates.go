@@ -14,6 +14,9 @@ import (
 
 // Workloads knows the pods behind the name that an alert gives (diagnose/workloads).
 type Workloads interface {
+	// Listed waits until Pods can answer, for as long as that takes where the program has
+	// just started.
+	Listed(ctx context.Context)
 	// Pods are the running ones; none is a NothingError that says so.
 	Pods(ctx context.Context, t incident.Target) ([]incident.Target, error)
 }
@@ -36,6 +39,7 @@ func (i *Investigator) candidates(ctx context.Context, inc incident.Incident, me
 	v := &incident.Investigation{}
 	began := time.Now()
 	var pods []incident.Target
+	i.opts.Workloads.Listed(ctx) // nothing is measured without
 	err := i.asked(ctx, "kubernetes", func(ctx context.Context) (err error) {
 		pods, err = i.opts.Workloads.Pods(ctx, inc.Target)
 		return err

@@ -25,6 +25,8 @@ func (c cluster) pods() (pods []incident.Target) {
 	return pods
 }
 
+func (cluster) Listed(context.Context) {}
+
 func (c cluster) Pods(_ context.Context, t incident.Target) ([]incident.Target, error) {
 	if t != cart || c == nil {
 		return nil, NothingError("no pod of " + t.String() + " runs")
@@ -34,6 +36,8 @@ func (c cluster) Pods(_ context.Context, t incident.Target) ([]incident.Target, 
 
 // forbidden is a cluster that does not let kmend look.
 type forbidden struct{}
+
+func (forbidden) Listed(context.Context) {}
 
 func (forbidden) Pods(context.Context, incident.Target) ([]incident.Target, error) {
 	return nil, errors.New("forbidden")

@@ -283,6 +283,8 @@ func TestPanics(t *testing.T) {
 // named are pods that the cluster knows by the name of a service.
 type named map[string][]string
 
+func (named) Listed(context.Context) {}
+
 func (n named) Pods(context.Context, incident.Target) ([]incident.Target, error) {
 	return nil, errors.New("nobody asks for these")
 }

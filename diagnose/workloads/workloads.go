@@ -48,6 +48,7 @@ func (o Options) validate() error {
 // use, also before Run: a question waits for what it needs.
 type Workloads struct {
 	opts    Options
+	made    time.Time
 	factory informers.SharedInformerFactory
 	pods, services, slices,
 	replicaSets, jobs *kind
@@ -72,14 +73,14 @@ func New(o Options) (*Workloads, error) {
 	}
 	f := informers.NewSharedInformerFactoryWithOptions(o.Client, 0, informers.WithTransform(trim))
 	w := &Workloads{
-		opts: o, factory: f,
+		opts: o, made: time.Now(), factory: f,
 		pods:        &kind{SharedIndexInformer: f.Core().V1().Pods().Informer(), resource: "pods"},
 		services:    &kind{SharedIndexInformer: f.Core().V1().Services().Informer(), resource: "services"},
 		slices:      &kind{SharedIndexInformer: f.Discovery().V1().EndpointSlices().Informer(), resource: "endpointslices", group: "discovery.k8s.io"},
 		replicaSets: &kind{SharedIndexInformer: f.Apps().V1().ReplicaSets().Informer(), resource: "replicasets", group: "apps"},
 		jobs:        &kind{SharedIndexInformer: f.Batch().V1().Jobs().Informer(), resource: "jobs", group: "batch"},
 	}
-	for _, k := range []*kind{w.pods, w.services, w.slices, w.replicaSets, w.jobs} {
+	for _, k := range w.kinds() {
 		if err := k.SetWatchErrorHandlerWithContext(w.failed(k)); err != nil {
 			return nil, fmt.Errorf("watching %s: %w", k.resource, err)
 		}
@@ -88,6 +89,25 @@ func New(o Options) (*Workloads, error) {
 		return nil, fmt.Errorf("indexing addresses: %w", err)
 	}
 	return w, nil
+}
+
+func (w *Workloads) kinds() []*kind {
+	return []*kind{w.pods, w.services, w.slices, w.replicaSets, w.jobs}
+}
+
+// firstLists is how long the first lists of a large cluster may take: those of 50,000
+// pods were some seconds.
+const firstLists = time.Minute
+
+// Listed waits for the first lists, unless they failed: an alert that comes when the
+// program has just started waits for more than a Patience. An API server that cannot be
+// reached has the same minute to come.
+func (w *Workloads) Listed(ctx context.Context) {
+	ctx, cancel := context.WithDeadline(ctx, w.made.Add(firstLists))
+	defer cancel()
+	for _, k := range w.kinds() {
+		cache.WaitForCacheSync(ctx.Done(), func() bool { return k.HasSynced() || k.lastError() != nil })
+	}
 }
 
 // Run watches the cluster until ctx ends. What cannot be watched is tried again, and

@@ -33,6 +33,7 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 		}
 		return reported(plan), nil
 	}
+	name := plan.Runbook
 	err = r.inTurn(ctx, func() (err error) {
 		ctx, cancel := context.WithTimeout(ctx, r.StageTimeout)
 		defer cancel()
@@ -43,7 +44,7 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 	case ctx.Err() != nil:
 		return End{}, context.Cause(ctx)
 	case err != nil:
-		return end(incident.Failed, "preview of runbook %s: %v", plan.Runbook, err), nil
+		return end(incident.Failed, "preview of runbook %s: %v", name, err), nil
 	}
 	if err := grounded(p.Incident, plan); err != nil {
 		return end(incident.Denied, "%v", err), nil

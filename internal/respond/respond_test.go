@@ -75,7 +75,7 @@ func TestRespond(t *testing.T) {
 			return p, nil
 		}}, want: incident.Denied, reason: "the plan's node is not the one", asked: []string{"diagnose", "plan", "preview", "notify denied"}},
 		{name: "preview fails", d: &stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) { return incident.Plan{}, failing }},
-			want: incident.Failed, reason: "on fire", asked: []string{"diagnose", "plan", "preview", "notify failed"}},
+			want: incident.Failed, reason: "preview of runbook raise-cpu-limit: the node is on fire", asked: []string{"diagnose", "plan", "preview", "notify failed"}},
 		{name: "denied", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 			return incident.Decision{Effect: incident.Deny, Policy: "default", Rule: "kube-system", Reason: "never there"}
 		}}, want: incident.Denied, reason: "deny by policy default/kube-system: never there", asked: []string{"diagnose", "plan", "preview", "decide", "notify denied"}},

@@ -168,7 +168,7 @@ func (r *responder) incidents(of kind, n int) []incident.Incident {
 		if ctx.Err() != nil {
 			r.Fatalf("%v; %d are open", context.Cause(ctx), len(open))
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(max(50*time.Millisecond, time.Duration(len(open))*5*time.Millisecond)) // the answer is work for kmend, too
 	}
 	all, err := r.Incidents(ctx)
 	if err != nil {
