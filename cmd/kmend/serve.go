@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/kmend/kmend/internal/app"
 	"github.com/kmend/kmend/internal/build"
@@ -25,6 +26,10 @@ func (c *serveCmd) Run(ctx context.Context, out *output) error {
 	config, err := c.config()
 	if err != nil {
 		return fmt.Errorf("reading the configuration:\n%w", err)
+	}
+	if os.Getenv("GOGC") == "" {
+		// Most of the heap of a large cluster is the view of it, which lasts.
+		debug.SetGCPercent(50)
 	}
 	server, err := app.New(ctx, config, app.Options{Version: build.Of(version).Version, Logger: c.logger(out.Stderr)})
 	if err != nil {

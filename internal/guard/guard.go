@@ -15,8 +15,12 @@ import (
 	"github.com/kmend/kmend/policies"
 )
 
-// timeout bounds the gathering for one decision.
-const timeout = 10 * time.Second
+// These bound the gathering for one decision; counting is for one where all pods of the
+// cluster are counted, of which there may be 50,000 (docs/scale.md).
+const (
+	timeout  = 10 * time.Second
+	counting = 30 * time.Second
+)
 
 // History knows what kmend did (internal/store).
 type History interface {
@@ -57,7 +61,11 @@ func (g *Guard) Decide(ctx context.Context, inc incident.Incident, plan incident
 // Facts gathers what the policies ask about a plan. What could not be asked is in
 // Facts.Missing.
 func (g *Guard) Facts(ctx context.Context, inc incident.Incident, plan incident.Plan) policies.Facts {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	extents, limit := g.Policies.Extents(), timeout
+	if slices.Contains(extents, "zone") || slices.Contains(extents, "cluster") {
+		limit = counting
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	f := policies.Facts{Scope: scope(inc, plan), Missing: map[string]string{}}
 	missing := func(source string, err error) {
@@ -70,7 +78,7 @@ func (g *Guard) Facts(ctx context.Context, inc incident.Incident, plan incident.
 	missing("pause", err)
 	f.History, err = g.history(ctx)
 	missing("history", err)
-	missing("cluster", g.Cluster.facts(ctx, plan, g.Policies.Extents(), &f))
+	missing("cluster", g.Cluster.facts(ctx, plan, extents, &f))
 	queries, broken := g.Policies.Budgets(inc, plan)
 	for key, why := range broken {
 		f.Missing[key] = why

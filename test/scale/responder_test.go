@@ -62,9 +62,8 @@ func (r *responder) usage() (u usage) {
 	if err != nil {
 		r.Fatal(err)
 	}
-	// The collector starts again when the heap is twice what it found in use.
 	u = usage{CPU: now["process_cpu_seconds_total"], RSS: now["process_resident_memory_bytes"] / (1 << 20),
-		Live: now["go_memstats_next_gc_bytes"] / 2 / (1 << 20), Goroutines: now["go_goroutines"]}
+		Live: live(now), Goroutines: now["go_goroutines"]}
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(r.PID()), "status"))
 	if err != nil {
 		r.Fatal(err)
@@ -79,6 +78,12 @@ func (r *responder) usage() (u usage) {
 		}
 	}
 	return u
+}
+
+// live is what the last garbage collection found in use, in MiB: the next begins when
+// the heap is GOGC percent more.
+func live(metrics map[string]float64) float64 {
+	return metrics["go_memstats_next_gc_bytes"] / (1 + metrics["go_gc_gogc_percent"]/100) / (1 << 20)
 }
 
 // metrics are the ones without labels that a program has at /metrics.

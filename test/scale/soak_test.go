@@ -324,7 +324,7 @@ func (s *soak) watch() (stop func() []sample) {
 			case <-tick.C:
 			}
 			if m, err := metrics(s.Context(), s.replica(0).URL); err == nil {
-				samples = append(samples, sample{time.Now(), m["go_memstats_next_gc_bytes"] / 2 / (1 << 20), m["go_goroutines"]})
+				samples = append(samples, sample{time.Now(), live(m), m["go_goroutines"]})
 			}
 		}
 	})
