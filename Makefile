@@ -92,15 +92,18 @@ check: fmt vet generated lint ## The fast loop: format, vet, generated files, li
 test: ## Everything, on the real kernel, in VMs, on a real cluster; installs what it needs (root).
 	@.ci/test
 
-# Half an hour of it is KMEND_SOAK's; KMEND_SOAK=3m for less.
 .PHONY: soak
 soak: export KMEND_SOAK := $(or $(KMEND_SOAK),30m)
-soak: ## The long tests: storms of alerts, a crash at every point, and half an hour of faults in a cluster (root; 50 minutes).
+soak: ## A storm of 10,000 alerts, then half an hour of faults in a cluster (root); KMEND_SOAK=3m for less.
 	@test/setup/debs postgresql-15 >/dev/null
-	@$(GO) test -count=1 -timeout 60m -parallel 1 -run 'Storm' ./internal/respond # its minute is for itself
-	@$(GO) test -count=1 -timeout 60m -p 1 -run 'Replica|Postgres|Killed' -skip 'Storm' ./internal/store ./internal/respond ./internal/app
 	@test/setup/kwok >/dev/null && $(GO) run ./test/cluster/prepare
+	@$(GO) test -count=1 -timeout 60m -parallel 1 -run 'Storm' ./internal/respond # its minute is for itself
 	@$(GO) test -count=1 -timeout 120m -v -run 'TestSoak' ./test/scale
+
+.PHONY: crashes
+crashes: ## Kill kmend at every point of every flow, on SQLite and on PostgreSQL; make test does at some (root; an hour or two).
+	@test/setup/debs postgresql-15 >/dev/null
+	@KMEND_SOAK=1 $(GO) test -count=1 -timeout 180m -p 1 -run 'Replica|Postgres|Killed' -skip 'Storm' ./internal/store ./internal/respond ./internal/app
 
 .PHONY: scale
 scale: ## Measure 200 incidents at once in clusters of up to 5,000 nodes (KWOK) and write docs/scale.md (half an hour).

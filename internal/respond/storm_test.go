@@ -23,7 +23,7 @@ import (
 	"github.com/kmend/kmend/webhook"
 )
 
-// soak asks for the long tests: make soak.
+// soak asks for the long tests: make soak and make crashes.
 const soak = "KMEND_SOAK"
 
 // storm is how much comes in: ten alerts a notification, each target many times.

@@ -39,7 +39,7 @@ func report(t *testing.T, path string, all []figures) {
 		"Machine": fmt.Sprintf("%d CPUs (%s), %.0f GiB memory", runtime.NumCPU(), processor(), float64(si.Totalram)*float64(si.Unit)/(1<<30)),
 		"Kernel":  unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]),
 		"Version": strings.TrimSpace(string(version)), "Sizes": all, "Most": mostMemory, "MostPod": most[aPod], "MostMany": most[aDeployment],
-		"Each": last.Kinds[aPod].each(), "Batch": last.size.each, "Storm": last.storm,
+		"Each": last.Kinds[aPod].each(), "Batch": last.size.each, "Storm": last.storm, "Record": last.RecordKB(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +80,19 @@ func (f figures) Left() string {
 	}
 	return "nothing"
 }
+
+// Request and Limit are the memory to give a responder, in MiB: what it takes at rest,
+// and twice what it took at most.
+func (f figures) Request() int { return upTo(f.Idle.RSS, 32) }
+
+// Limit is twice what it took at most.
+func (f figures) Limit() int { return upTo(2*max(f.End.Peak, f.Counted.Peak), 128) }
+
+// upTo is the next multiple of step.
+func upTo(mib float64, step int) int { return (int(mib)/step + 1) * step }
+
+// RecordKB is what one incident takes on the disk.
+func (f figures) RecordKB() string { return fmt.Sprintf("%.0f KB", float64(f.Record)/1024) }
 
 // Requests are those of one incident of a kind.
 func (f figures) Requests(of string) string {

@@ -21,6 +21,7 @@ import (
 type responder struct {
 	*cluster
 	*server.Server
+	data string       // the folder of its database
 	next map[kind]int // what the next alert of this kind is about
 }
 
@@ -45,7 +46,7 @@ func (c *cluster) respond(kubeconfig string, agents server.Agent, change func(*s
 			}
 		}
 	})
-	return &responder{c, s, map[kind]int{}}
+	return &responder{c, s, filepath.Join(o.Dir, "data"), map[kind]int{}}
 }
 
 // usage is what kmend's process takes.

@@ -38,7 +38,8 @@ type figures struct {
 	Storm       cost
 	PerIncident float64 // MiB that are left of one
 	End         usage
-	Counting    cost // with a policy that counts the pods of the whole cluster
+	Record      int64 // bytes of the database for one
+	Counting    cost  // with a policy that counts the pods of the whole cluster
 	Counted     usage
 }
 
@@ -120,6 +121,11 @@ func (c *cluster) measure(s size, kubeconfig string, agents server.Agent) figure
 	f.PerIncident = (f.End.Live - before.Live) / float64(s.storm)
 	c.Logf("%d nodes, %d pods: first plan after %s; idle %+v; end %+v; %.3f MiB left of an incident", s.nodes, s.pods, f.First.Round(time.Millisecond), f.Idle, f.End, f.PerIncident)
 	r.stop()
+	db, err := os.Stat(filepath.Join(r.data, "kmend.db"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	f.Record = db.Size() / int64(1+3*s.each+2*s.storm)
 	counting, err := filepath.Abs("testdata/counting.yaml")
 	if err != nil {
 		c.Fatal(err)
