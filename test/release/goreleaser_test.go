@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,10 +38,19 @@ func goreleaser(t *testing.T, dist, sources string) {
 	in("git", "remote", "add", "origin", "https://github.com/kmend/kmend.git")
 	in(filepath.Join(tools, "goreleaser"), "check")
 	in(filepath.Join(tools, "goreleaser"), "release", "--clean", "--skip=publish,announce")
+	// What it uploads under a name, it has under another on the disk.
+	var artifacts []struct{ Name, Path string }
+	if err := json.Unmarshal(read(t, sources, "dist/artifacts.json"), &artifacts); err != nil {
+		t.Fatal(err)
+	}
+	path := map[string]string{}
+	for _, a := range artifacts {
+		path[a.Name] = a.Path
+	}
 	for _, program := range released {
 		made := filepath.Base(program) + "-" + strings.ReplaceAll(filepath.Dir(program), "/", "-")
 		for _, end := range []string{"", ".cdx.json"} {
-			if !bytes.Equal(read(t, dist, program+end), read(t, filepath.Join(sources, "dist"), made+end)) {
+			if !bytes.Equal(read(t, dist, program+end), read(t, sources, path[made+end])) {
 				t.Errorf("goreleaser's %s is not make release's %s", made+end, program+end)
 			}
 		}
