@@ -66,7 +66,7 @@ func (c *backupCmd) Run(ctx context.Context, out *output) error {
 // restoreCmd is `kmend restore FILE`.
 type restoreCmd struct {
 	place
-	File  string `arg:"" optional:"" help:"A backup of SQLite. With PostgreSQL none: its own tools have restored it."`
+	File  string `arg:"" optional:"" help:"A backup of SQLite, - for standard input. With PostgreSQL none: its own tools have restored it."`
 	Force bool   `help:"Where there is a record, move it aside."`
 }
 
@@ -79,7 +79,15 @@ func (c *restoreCmd) Run(ctx context.Context, out *output) error {
 	if c.File == "" && !config.Shared() {
 		return errors.New("which backup? Give the file that kmend backup wrote")
 	}
-	done, err := config.Restore(ctx, c.File, c.Force)
+	file := c.File
+	if file == "-" {
+		var done func()
+		if file, done, err = incoming(config.DataDir, os.Stdin); err != nil {
+			return err
+		}
+		defer done()
+	}
+	done, err := config.Restore(ctx, file, c.Force)
 	if err != nil {
 		return err
 	}
@@ -88,4 +96,22 @@ func (c *restoreCmd) Run(ctx context.Context, out *output) error {
 		fmt.Fprintf(out.Stdout, "the record of before is in %s\n", done.Aside)
 	}
 	return nil
+}
+
+// incoming puts what comes in a file beside the record: a pod has no other disk.
+func incoming(dir string, from io.Reader) (file string, done func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("restoring: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".restore-")
+	if err != nil {
+		return "", nil, fmt.Errorf("restoring: %w", err)
+	}
+	done = func() { os.Remove(f.Name()) }
+	_, err = io.Copy(f, from)
+	if err = errors.Join(err, f.Close()); err != nil {
+		done()
+		return "", nil, fmt.Errorf("restoring: reading standard input: %w", err)
+	}
+	return f.Name(), done, nil
 }

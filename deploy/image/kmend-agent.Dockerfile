@@ -11,5 +11,7 @@ LABEL org.opencontainers.image.title="kmend-agent" \
 COPY linux/${TARGETARCH}/kmend-agent linux/${TARGETARCH}/kmend-agent.cdx.json /
 USER 0:0
 EXPOSE 9791
+# For `kubectl exec ... -- kmend-agent`: nothing else looks for it.
+ENV PATH=/
 ENTRYPOINT ["/kmend-agent"]
 CMD ["serve"]

@@ -12,5 +12,7 @@ COPY linux/${TARGETARCH}/kmend linux/${TARGETARCH}/kmend.cdx.json /
 # Its record is in /var/lib/kmend: a volume, mounted so that this user may write it.
 USER 65532:65532
 EXPOSE 9790
+# For `kubectl exec ... -- kmend`: nothing else looks for it.
+ENV PATH=/
 ENTRYPOINT ["/kmend"]
 CMD ["serve"]

@@ -191,7 +191,7 @@ func review(ctx context.Context, ask reviewer, c Config, steps []runbooks.Step, 
 	}
 	lines := []doctor.Line{}
 	for _, f := range files {
-		lines = append(lines, lacking(who, f, missing[f]))
+		lines = append(lines, lacking(who, f, missing[f], c.DryRun))
 	}
 	if len(files) == 0 {
 		lines = append(lines, doctor.Fine("", "%s has all %d that its configuration and runbooks need", who, len(wanted)))
@@ -199,7 +199,9 @@ func review(ctx context.Context, ask reviewer, c Config, steps []runbooks.Step, 
 	return lines
 }
 
-func lacking(who, file string, missing []need) doctor.Line {
+// lacking is the line of what one file grants. In dry run nothing is amiss where kmend
+// may not act: it comes so.
+func lacking(who, file string, missing []need, dryRun bool) doctor.Line {
 	var rights, reasons []string
 	for _, n := range missing {
 		rights = append(rights, n.String())
@@ -217,6 +219,9 @@ func lacking(who, file string, missing []need) doctor.Line {
 	if len(values) > 0 {
 		todo += ", or with the chart " + strings.Join(values, ", ") + "; where its role is bound in some namespaces only, name them in kubernetes.namespaces (the chart does)"
 	}
-	return doctor.Wrong("", todo,
-		"%s may not %s, for %s", who, strings.Join(rights, ", "), strings.Join(reasons, ", "))
+	found := fmt.Sprintf("%s may not %s, for %s", who, strings.Join(rights, ", "), strings.Join(reasons, ", "))
+	if dryRun && len(values) > 0 {
+		return doctor.Absent("", "%s: in dry run such plans end as denied; to see them whole, %s", found, todo)
+	}
+	return doctor.Wrong("", todo, "%s", found)
 }

@@ -47,6 +47,7 @@ func TestDoctorOfCluster(t *testing.T) {
 	must(t, err)
 
 	config := DefaultConfig()
+	config.DryRun = false
 	visit := func(c *rest.Config) (lines []doctor.Line) {
 		t.Helper()
 		checks, err := Laptop{Rest: rest.CopyConfig(c), Version: "test", Namespace: "kmend", Account: "kmend", Selector: "app=agent", Config: config}.Checks()
@@ -72,6 +73,10 @@ func TestDoctorOfCluster(t *testing.T) {
 	has(lines, "rights of kmend", doctor.Todo, "system:serviceaccount:kmend:kmend may not patch nodes, for kubernetes.cordon_node", "kubectl apply -f deploy/rbac/nodes.yaml, or with the chart actions.cordon_node: true")
 	has(lines, "node n2", doctor.Todo, "no pod of an agent is there (namespace kmend, selector app=agent)")
 	has(lines, "agents' pods", doctor.OK, "ready on 1 of 2 nodes")
+
+	config.DryRun = true // as it comes, it does not act
+	has(visit(conf), "rights of kmend", doctor.Off, "may not patch nodes, for kubernetes.cordon_node", "such plans end as denied; to see them whole, kubectl apply -f deploy/rbac/nodes.yaml")
+	config.DryRun = false
 
 	apiserver.Create(t, conf, nodes...)
 	has(visit(conf), "rights of kmend", doctor.OK, "has all")

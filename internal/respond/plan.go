@@ -2,12 +2,14 @@ package respond
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
+	"github.com/kmend/kmend/remediate/action"
 )
 
 // plan renders the runbook for the confirmed cause and asks every action for its
@@ -43,6 +45,8 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 	switch {
 	case ctx.Err() != nil:
 		return End{}, context.Cause(ctx)
+	case errors.Is(err, action.ErrForbidden):
+		return end(incident.Denied, "preview of runbook %s: %v", name, err), nil // nothing is amiss: nobody gave it the right
 	case err != nil:
 		return end(incident.Failed, "preview of runbook %s: %v", name, err), nil
 	}

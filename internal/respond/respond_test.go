@@ -3,12 +3,14 @@ package respond
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/remediate/action"
 )
 
 func TestRespond(t *testing.T) {
@@ -76,6 +78,9 @@ func TestRespond(t *testing.T) {
 		}}, want: incident.Denied, reason: "the plan's node is not the one", asked: []string{"diagnose", "plan", "preview", "notify denied"}},
 		{name: "preview fails", d: &stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) { return incident.Plan{}, failing }},
 			want: incident.Failed, reason: "preview of runbook raise-cpu-limit: the node is on fire", asked: []string{"diagnose", "plan", "preview", "notify failed"}},
+		{name: "a right is missing", d: &stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) {
+			return incident.Plan{}, fmt.Errorf("cannot patch pods: %w", action.ErrForbidden)
+		}}, want: incident.Denied, reason: "preview of runbook raise-cpu-limit: cannot patch pods", asked: []string{"diagnose", "plan", "preview", "notify denied"}},
 		{name: "denied", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 			return incident.Decision{Effect: incident.Deny, Policy: "default", Rule: "kube-system", Reason: "never there"}
 		}}, want: incident.Denied, reason: "deny by policy default/kube-system: never there", asked: []string{"diagnose", "plan", "preview", "decide", "notify denied"}},

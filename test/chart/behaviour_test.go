@@ -103,6 +103,9 @@ func TestPostgres(t *testing.T) {
 	if *d.Spec.Replicas != 3 || len(all[*appsv1.StatefulSet](r)) > 0 || len(d.Spec.Template.Spec.TopologySpreadConstraints) != 2 {
 		t.Errorf("%d replicas, spread by %v", *d.Spec.Replicas, d.Spec.Template.Spec.TopologySpreadConstraints)
 	}
+	if d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
+		t.Errorf("an upgrade leaves the old version beside the new one: %+v", d.Spec.Strategy)
+	}
 	c := r.config("kmend")
 	if c["dataDir"] != nil || c["databaseFile"] != "/etc/kmend/database/dsn" {
 		t.Errorf("the configuration is %v", c)

@@ -9,7 +9,7 @@ import (
 )
 
 // fromDockerfile is the image that deploy/image/PROGRAM.Dockerfile describes: its
-// user, its entry point and its arguments, and the program, which is all that is in it
+// user, its environment, its entry point and its arguments, and the program, which is all that is in it
 // but the SBOM.
 func fromDockerfile(name, program, built string) (image, error) {
 	path := filepath.Join(sourceDir(), "..", "..", "deploy", "image", program+".Dockerfile")
@@ -35,6 +35,8 @@ func fromDockerfile(name, program, built string) (image, error) {
 			img.user = rest
 		case "ENTRYPOINT":
 			img.entrypoint = strings.TrimPrefix(strings.Join(list, " "), "/")
+		case "ENV":
+			img.env = append(img.env, rest)
 		case "CMD":
 			img.cmd = list
 		}

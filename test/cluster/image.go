@@ -27,6 +27,7 @@ type image struct {
 	entrypoint string // path there, without the first slash
 	user       string // "" is root
 	cmd        []string
+	env        []string
 	tmp        bool // an empty /tmp beside it
 }
 
@@ -48,7 +49,7 @@ func writeImage(path string, img image) error {
 	}
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{"/" + img.entrypoint}, "Cmd": img.cmd, "User": img.user, "Env": []string{"PATH=/"}},
+		"config": map[string]any{"Entrypoint": []string{"/" + img.entrypoint}, "Cmd": img.cmd, "User": img.user, "Env": img.env},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum(layer)}},
 	})
 	if err != nil {

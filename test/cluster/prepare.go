@@ -152,7 +152,7 @@ func images(ctx context.Context, dir string) ([]string, error) {
 		if upToDate(path, key) {
 			continue
 		}
-		if err := writeImage(path, image{name: img.name, program: bin, entrypoint: img.entrypoint, tmp: true}); err != nil {
+		if err := writeImage(path, image{name: img.name, program: bin, entrypoint: img.entrypoint, env: []string{"PATH=/"}, tmp: true}); err != nil {
 			return nil, err
 		}
 		if err := markUpToDate(path, key); err != nil {

@@ -43,7 +43,7 @@ func images(t *testing.T, dist string) {
 			if name != image.config.OS+"/"+image.config.Architecture || !slices.Contains(released, name+"/"+want.program) {
 				t.Errorf("image %s for %s says %+v", want.program, name, image.config)
 			}
-			if c.User != want.user || !slices.Equal(c.Entrypoint, []string{"/" + want.program}) || !slices.Equal(c.Cmd, []string{"serve"}) ||
+			if c.User != want.user || !slices.Equal(c.Entrypoint, []string{"/" + want.program}) || !slices.Equal(c.Cmd, []string{"serve"}) || !slices.Equal(c.Env, []string{"PATH=/"}) ||
 				len(c.ExposedPorts) != 1 || c.ExposedPorts[want.port] == nil {
 				t.Errorf("image %s for %s runs %+v", want.program, name, c)
 			}

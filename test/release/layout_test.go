@@ -20,10 +20,10 @@ type image struct {
 	config struct {
 		OS, Architecture string
 		Config           struct {
-			User            string
-			Entrypoint, Cmd []string
-			ExposedPorts    map[string]any
-			Labels          map[string]string
+			User                 string
+			Entrypoint, Cmd, Env []string
+			ExposedPorts         map[string]any
+			Labels               map[string]string
 		}
 	}
 	files map[string][]byte // of all layers, by path

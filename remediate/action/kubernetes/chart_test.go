@@ -58,7 +58,11 @@ func TestExplained(t *testing.T) {
 			"; deploy/rbac/base.yaml grants it: kubectl apply -f deploy/rbac/base.yaml"},
 		{"kubernetes.scale", `cannot get resource "secrets" in API group ""`, ""},
 	} {
-		if got, want := explain(errors.New(c.denied), c.action).Error(), c.denied+c.want; got != want {
+		err := explain(errors.New(c.denied), c.action)
+		if errors.Is(err, action.ErrForbidden) != (c.want != "") {
+			t.Errorf("%v is forbidden: %v", err, c.want == "")
+		}
+		if got, want := err.Error(), c.denied+c.want; got != want {
 			t.Errorf("%s says\n%s, want\n%s", c.action, got, want)
 		}
 	}
@@ -80,6 +84,9 @@ func TestNamespaces(t *testing.T) {
 		_, err2 := a.Apply(t.Context(), target, incident.Step{})
 		if asked != want || (err == nil) != (want > 0) || (err2 == nil) != (want > 0) {
 			t.Errorf("in namespace %q it was asked %d times, want %d: %v, %v", namespace, asked, want, err, err2)
+		}
+		if want == 0 && !errors.Is(err2, action.ErrForbidden) {
+			t.Errorf("%v is not forbidden", err2)
 		}
 		if want == 0 && !strings.Contains(err.Error(), "kmend acts in the namespaces shop, cart only, and the target is in kube-system") {
 			t.Error(err)

@@ -62,7 +62,7 @@ func (a explained) within(target incident.Target) error {
 	if len(a.namespaces) == 0 || target.Namespace == "" || slices.Contains(a.namespaces, target.Namespace) {
 		return nil // a node is no namespace's: its rights decide
 	}
-	return fmt.Errorf("kmend acts in the namespaces %s only, and the target is in %s: kubernetes.namespaces of its configuration, or with the chart rbac.namespaces", strings.Join(a.namespaces, ", "), target.Namespace)
+	return forbidden{fmt.Errorf("kmend acts in the namespaces %s only, and the target is in %s: kubernetes.namespaces of its configuration, or with the chart rbac.namespaces", strings.Join(a.namespaces, ", "), target.Namespace)}
 }
 
 func (a explained) Irreversible() bool {
@@ -94,6 +94,13 @@ func (a explained) Undo(ctx context.Context, target incident.Target, step incide
 // denied is how the API server words that a right is missing.
 var denied = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"`)
 
+// forbidden is an error about a right that is missing.
+type forbidden struct{ error }
+
+func (f forbidden) Unwrap() error { return f.error }
+
+func (forbidden) Is(target error) bool { return target == action.ErrForbidden }
+
 func explain(err error, name string) error {
 	if err == nil {
 		return nil
@@ -104,11 +111,14 @@ func explain(err error, name string) error {
 			files = append(files, f)
 		}
 	}
+	if len(files) == 0 {
+		return err
+	}
 	for _, f := range files {
 		err = fmt.Errorf("%w; %s grants it: kubectl apply -f %s", err, f, f)
 		if v := rbac.ChartValue(name, f); v != "" {
 			err = fmt.Errorf("%w, or with the chart %s: true", err, v)
 		}
 	}
-	return err
+	return forbidden{err}
 }
