@@ -115,6 +115,7 @@ var refused = []struct{ begins, answer string }{
 	{"kmend deny ", "does not wait for an approval"},
 	{"kmend doctor --server ", "it answers at"}, // what it finds is of this machine
 	{"kmend test-alert --pod ", "dry run whatever the server's mode is"},
+	{"kmend test-alert --target unit/NODE/", "dry run whatever the server's mode is"},
 	{"kmend restore --config kmend.yaml", "which backup?"}, // with PostgreSQL there is none to give
 	{"kmend restore --config kmend.yaml kmend.backup", "stop kmend serve first"},
 	{"kmend runbook lint checkout.yaml", `checkout.yaml:7:15: match.when: no field "namespce" here; did you mean "namespace"?`},

@@ -194,10 +194,32 @@ func TestTokensAreKept(t *testing.T) {
 	}
 }
 
+// The warning about the agents' metrics is for those whom it concerns.
+func TestNotesWarn(t *testing.T) {
+	for _, text := range []string{
+		`{}`,
+		`{monitoring: {serviceMonitor: {enabled: true}}, networkPolicy: {enabled: false}}`,
+		`{monitoring: {serviceMonitor: {enabled: true}}, networkPolicy: {agent: {metricsFrom: [{namespaceSelector: {}}]}}}`,
+	} {
+		out, err := DefaultRelease().Templates(t.Context(), values(t, text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(out["NOTES.txt"], "WARNING") {
+			t.Errorf("%s: the notes warn:\n%s", text, out["NOTES.txt"])
+		}
+	}
+}
+
 // What is printed after the installation says where alerts go and how to let it act.
 func TestNotes(t *testing.T) {
 	for text, want := range map[string][]string{
-		`{}`:                      {"http://kmend.kmend.svc:9790/webhook/alertmanager", "statefulset/kmend", "It is in dry run", `--set-file policies.mine\\.yaml=`},
+		`{}`: {
+			"http://kmend.kmend.svc:9790/webhook/alertmanager", "statefulset/kmend", "It is in dry run", `--set-file policies.mine\\.yaml=`,
+			"port-forward svc/kmend 9790:9790 &", "get secret kmend-tokens -o jsonpath='{.data.api}'",
+		},
+		`{fullnameOverride: k, tokens: {existingSecret: mine}, responder: {service: {port: 80}}}`: {"port-forward svc/k 9790:80 &", "get secret mine -o"},
+		`monitoring: {serviceMonitor: {enabled: true}}`:                                           {"WARNING: monitoring.serviceMonitor.enabled"},
 		`config: {dryRun: false}`: {"It has the rights for no action", "what its policies allow"},
 		`{config: {dryRun: false}, actions: {scale: true, evict_pod: true}}`: {"It has the rights for evict_pod, scale."},
 		`database: {postgres: {existingSecret: db}}`:                         {"deployment/kmend"},

@@ -132,6 +132,37 @@ func paths(items []corev1.KeyToPath) (out []string) {
 	return out
 }
 
+// A Service that is reached from outside the cluster lets in senders that are no pods.
+func TestWhoReachesKmend(t *testing.T) {
+	for text, want := range map[string]string{
+		`{}`: "pods",
+		`responder: {service: {type: LoadBalancer}}`: "all",
+		`responder: {service: {type: NodePort}}`:     "all",
+		`{responder: {service: {type: NodePort}}, networkPolicy: {responder: {from: [{ipBlock: {cidr: 192.0.2.0/24}}]}}}`: "192.0.2.0/24",
+		`networkPolicy: {responder: {from: [{ipBlock: {cidr: 192.0.2.0/24}}]}}`:                                           "192.0.2.0/24",
+	} {
+		in := one[*networkingv1.NetworkPolicy](render(t, DefaultRelease(), values(t, text)), "kmend").Spec.Ingress
+		if len(in) != 1 || len(in[0].Ports) != 1 || len(in[0].From) > 1 {
+			t.Errorf("%s: %+v", text, in)
+			continue
+		}
+		got := "all"
+		for _, from := range in[0].From {
+			switch {
+			case from.IPBlock != nil:
+				got = from.IPBlock.CIDR
+			case from.NamespaceSelector != nil && from.PodSelector == nil && len(from.NamespaceSelector.MatchLabels) == 0:
+				got = "pods"
+			default:
+				got = "others"
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s may reach kmend, want %s", text, got, want)
+		}
+	}
+}
+
 // Every pod is chosen by one NetworkPolicy that is for both directions; agents let kmend in and,
 // where that is said, who scrapes them.
 func TestNetworkPolicies(t *testing.T) {

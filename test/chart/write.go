@@ -75,8 +75,16 @@ const plainHead = `# kmend without Helm: the chart with its default values, in d
 #     kubectl apply -f deploy/kmend.yaml
 #     kubectl -n kmend create secret generic kmend-tokens --from-literal=webhook="$(openssl rand -hex 20)" --from-literal=api="$(openssl rand -hex 20)"
 #
-# It acts on nothing: for the rights of an action, kubectl apply -f deploy/rbac/FILE
-# (deploy/README.md says which), and dryRun: false in the ConfigMap kmend-config.
+# It acts on nothing. To let it act takes the rights of an action, a policy of yours with
+# dryRun: false, for which nothing is mounted here, and dry run off. So set actions, policies
+# and config.dryRun in a file of values, and apply what this prints (FILE must be absolute):
+#
+#     go run -C test/chart ./render -values /ABSOLUTE/values.yaml
+#
+# docs/install.md has what else such a file needs. A change of the ConfigMap kmend-config by hand
+# is read at the start only:
+#
+#     kubectl -n kmend rollout restart statefulset/kmend
 `
 
 // helms are the labels by which Helm knows its own.

@@ -28,7 +28,7 @@ func run(ctx context.Context) error {
 	r := chart.DefaultRelease()
 	flag.StringVar(&r.Name, "release", r.Name, "name of the release")
 	flag.StringVar(&r.Namespace, "namespace", r.Namespace, "its namespace")
-	file := flag.String("values", "", "YAML file of values over the chart's own")
+	file := flag.String("values", "", "YAML file of values over the chart's own; with go run -C its path must be absolute")
 	write := flag.Bool("write", false, "write what is generated from the chart, and print nothing")
 	flag.Parse()
 	if *write {
