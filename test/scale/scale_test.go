@@ -68,7 +68,7 @@ func TestFull(t *testing.T) {
 	if path == "" {
 		t.Skip("takes half an hour; make scale runs it")
 	}
-	report(t, path, compare(t, size{10, 500, 20, 200, 20}, size{1000, 10_000, 20, 200, 20}, size{5000, 50_000, 20, 200, 20}))
+	report(t, path, compare(t, size{10, 500, 20, 200, 20}, size{1000, 10_000, 20, 200, 20}, size{5000, 50_000, 20, 200, 1}))
 }
 
 // compare measures one cluster as it grows.
