@@ -3,6 +3,7 @@ package chart
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -234,5 +235,24 @@ func TestNotes(t *testing.T) {
 				t.Errorf("%s: the notes do not have %q:\n%s", text, w, out["NOTES.txt"])
 			}
 		}
+	}
+}
+
+// As many measurements at once as an agent makes, and itself, fit in what its container
+// may take: over its budget a measurement ends itself, over the limit the agent is killed.
+func TestMemoryOfTheAgent(t *testing.T) {
+	const atOnce, itself = 4, 66 << 20 // its --max-at-once; resident with a full recorder (docs/benchmarks.md, docs/recorder.md)
+	c := one[*appsv1.DaemonSet](render(t, DefaultRelease(), nil), "kmend-agent").Spec.Template.Spec.Containers[0]
+	budget := int64(0)
+	for _, arg := range c.Args {
+		if n, ok := strings.CutPrefix(arg, "--memory-budget="); ok {
+			var err error
+			if budget, err = strconv.ParseInt(n, 10, 64); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if limit := c.Resources.Limits.Memory().Value(); budget < 40<<20 || atOnce*budget+itself > limit {
+		t.Errorf("%d measurements of %d bytes and the agent's %d do not fit in %d, or are too small", atOnce, budget, itself, limit)
 	}
 }

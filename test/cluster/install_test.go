@@ -41,9 +41,9 @@ type installation struct {
 	tokens       string // folder of files as server.At reads them
 }
 
-// install applies what the chart renders with testdata/chart.yaml, and waits until
-// kmend and the agent are ready.
-func install(t *testing.T) *installation {
+// install applies what the chart renders with values of testdata, and waits until kmend
+// and the agent are ready.
+func install(t *testing.T, values string) *installation {
 	t.Helper()
 	node.Need(t)
 	for _, name := range []string{"kmend", "kmend-agent"} {
@@ -58,7 +58,7 @@ func install(t *testing.T) *installation {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	for _, o := range append([]*unstructured.Unstructured{volume(t)}, rendered(t)...) {
+	for _, o := range append([]*unstructured.Unstructured{volume(t)}, rendered(t, values)...) {
 		c.apply(o)
 	}
 	t.Cleanup(func() {
@@ -93,9 +93,9 @@ func load(t *testing.T, name string) {
 }
 
 // rendered is what `helm install` would apply, in its order.
-func rendered(t *testing.T) (out []*unstructured.Unstructured) {
+func rendered(t *testing.T, values string) (out []*unstructured.Unstructured) {
 	t.Helper()
-	render := exec.CommandContext(t.Context(), "go", "run", "./render", "-release", release, "-namespace", releaseNamespace, "-values", filepath.Join(sourceDir(), "testdata", "chart.yaml"))
+	render := exec.CommandContext(t.Context(), "go", "run", "./render", "-release", release, "-namespace", releaseNamespace, "-values", filepath.Join(sourceDir(), "testdata", values))
 	render.Dir, render.Env = filepath.Join(sourceDir(), "..", "chart"), append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	var problems bytes.Buffer
 	render.Stderr = &problems
