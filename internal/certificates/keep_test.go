@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	authorization "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,6 +50,18 @@ func granted(t *testing.T, namespace string, rules ...rbacv1.PolicyRule) (Keeper
 	client, err := kubernetes.NewForConfig(conf)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// The server heeds a role some moments after it was made.
+	review := &authorization.SelfSubjectAccessReview{Spec: authorization.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorization.ResourceAttributes{
+		Namespace: namespace, Verb: rules[0].Verbs[0], Resource: "secrets", Name: "agents-tls"}}}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		r, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+		if err == nil && r.Status.Allowed {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("10 s after its role was made, %s may not %s: %v", namespace, rules[0].Verbs[0], err)
+		}
 	}
 	return Keeper{Client: client, Namespace: namespace, Secret: "agents-tls", Options: DefaultOptions()}, admin
 }
