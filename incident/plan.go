@@ -4,8 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"time"
 )
+
+// ErrForbidden is what an error of a plan is, beside what it says, where kmend lacks a
+// right that somebody has to give it.
+var ErrForbidden = errors.New("kmend has no right to do it")
 
 // Plan is a rendered runbook for one incident: what would be done, to what
 // exactly. It is data; rendering it touched nothing. It has either Steps or,

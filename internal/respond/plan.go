@@ -9,7 +9,6 @@ import (
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/store"
-	"github.com/kmend/kmend/remediate/action"
 )
 
 // plan renders the runbook for the confirmed cause and asks every action for its
@@ -45,7 +44,7 @@ func (r *Responder) plan(ctx context.Context, p store.Progress) (End, error) {
 	switch {
 	case ctx.Err() != nil:
 		return End{}, context.Cause(ctx)
-	case errors.Is(err, action.ErrForbidden):
+	case errors.Is(err, incident.ErrForbidden):
 		return end(incident.Denied, "preview of runbook %s: %v", name, err), nil // nothing is amiss: nobody gave it the right
 	case err != nil:
 		return end(incident.Failed, "preview of runbook %s: %v", name, err), nil

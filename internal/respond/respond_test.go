@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/kmend/kmend/incident"
-	"github.com/kmend/kmend/remediate/action"
 )
 
 func TestRespond(t *testing.T) {
@@ -79,7 +78,7 @@ func TestRespond(t *testing.T) {
 		{name: "preview fails", d: &stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) { return incident.Plan{}, failing }},
 			want: incident.Failed, reason: "preview of runbook raise-cpu-limit: the node is on fire", asked: []string{"diagnose", "plan", "preview", "notify failed"}},
 		{name: "a right is missing", d: &stages{preview: func(context.Context, incident.Plan) (incident.Plan, error) {
-			return incident.Plan{}, fmt.Errorf("cannot patch pods: %w", action.ErrForbidden)
+			return incident.Plan{}, fmt.Errorf("cannot patch pods: %w", incident.ErrForbidden)
 		}}, want: incident.Denied, reason: "preview of runbook raise-cpu-limit: cannot patch pods", asked: []string{"diagnose", "plan", "preview", "notify denied"}},
 		{name: "denied", d: &stages{decide: func(incident.Incident, incident.Plan) incident.Decision {
 			return incident.Decision{Effect: incident.Deny, Policy: "default", Rule: "kube-system", Reason: "never there"}

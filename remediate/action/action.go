@@ -4,14 +4,9 @@ package action
 
 import (
 	"context"
-	"errors"
 
 	"github.com/kmend/kmend/incident"
 )
-
-// ErrForbidden is what an error is, beside what it says, where kmend lacks a right that
-// somebody has to give it.
-var ErrForbidden = errors.New("kmend has no right to do it")
 
 // Action changes one kind of thing on one system, and knows how to preview and
 // undo it.

@@ -59,7 +59,7 @@ func TestExplained(t *testing.T) {
 		{"kubernetes.scale", `cannot get resource "secrets" in API group ""`, ""},
 	} {
 		err := explain(errors.New(c.denied), c.action)
-		if errors.Is(err, action.ErrForbidden) != (c.want != "") {
+		if errors.Is(err, incident.ErrForbidden) != (c.want != "") {
 			t.Errorf("%v is forbidden: %v", err, c.want == "")
 		}
 		if got, want := err.Error(), c.denied+c.want; got != want {
@@ -85,7 +85,7 @@ func TestNamespaces(t *testing.T) {
 		if asked != want || (err == nil) != (want > 0) || (err2 == nil) != (want > 0) {
 			t.Errorf("in namespace %q it was asked %d times, want %d: %v, %v", namespace, asked, want, err, err2)
 		}
-		if want == 0 && !errors.Is(err2, action.ErrForbidden) {
+		if want == 0 && !errors.Is(err2, incident.ErrForbidden) {
 			t.Errorf("%v is not forbidden", err2)
 		}
 		if want == 0 && !strings.Contains(err.Error(), "kmend acts in the namespaces shop, cart only, and the target is in kube-system") {

@@ -99,7 +99,7 @@ type forbidden struct{ error }
 
 func (f forbidden) Unwrap() error { return f.error }
 
-func (forbidden) Is(target error) bool { return target == action.ErrForbidden }
+func (forbidden) Is(target error) bool { return target == incident.ErrForbidden }
 
 func explain(err error, name string) error {
 	if err == nil {
