@@ -9,7 +9,7 @@ import (
 )
 
 // ErrForbidden is what an error of a plan is, beside what it says, where kmend lacks a
-// right that somebody has to give it.
+// right that is somebody's to give, action by action.
 var ErrForbidden = errors.New("kmend has no right to do it")
 
 // Plan is a rendered runbook for one incident: what would be done, to what

@@ -212,7 +212,7 @@ func lacking(who, file string, missing []need, dryRun bool) doctor.Line {
 	todo := "kubectl apply -f " + file
 	var values []string
 	for _, r := range reasons {
-		if v := rbac.ChartValue(r, file); v != "" && strings.HasPrefix(r, "kubernetes.") {
+		if v := rbac.ChartValue(r, file); v != "" {
 			values = append(values, v+": true")
 		}
 	}

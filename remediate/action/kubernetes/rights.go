@@ -94,7 +94,7 @@ func (a explained) Undo(ctx context.Context, target incident.Target, step incide
 // denied is how the API server words that a right is missing.
 var denied = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"`)
 
-// forbidden is an error about a right that is missing.
+// forbidden is an error about a right that somebody chose not to give.
 type forbidden struct{ error }
 
 func (f forbidden) Unwrap() error { return f.error }
@@ -111,14 +111,15 @@ func explain(err error, name string) error {
 			files = append(files, f)
 		}
 	}
-	if len(files) == 0 {
-		return err
-	}
+	chosen := false
 	for _, f := range files {
 		err = fmt.Errorf("%w; %s grants it: kubectl apply -f %s", err, f, f)
 		if v := rbac.ChartValue(name, f); v != "" {
-			err = fmt.Errorf("%w, or with the chart %s: true", err, v)
+			err, chosen = fmt.Errorf("%w, or with the chart %s: true", err, v), true
 		}
 	}
-	return forbidden{err}
+	if chosen {
+		return forbidden{err}
+	}
+	return err // what kmend always has is missing: something is wrong
 }
