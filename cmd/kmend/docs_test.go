@@ -103,7 +103,7 @@ func typed(args []string, values map[string]string) []string {
 var notHere = []struct{ begins, why string }{
 	{"kmend serve", "it does not end; every script runs it, and test/acceptance without a configuration"},
 	{"kmend certificates ", "it needs a cluster; test/cluster runs it as the chart's Job, internal/certificates asks a real API server"},
-	{"kmend doctor --kubeconfig ", "it needs a cluster; internal/app asks a real API server"},
+	{"kmend doctor --kubeconfig ", "it needs a cluster; test/cluster types it"},
 	{"kmend diagnose --pod ", "it needs a container runtime; test/cluster runs it on a node"},
 	{"kmend diagnose --cgroup PATH --since ", "it needs an agent that has recorded for minutes; test/acceptance asks one about seconds"},
 }

@@ -1,14 +1,19 @@
 package acceptance
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kmend/kmend/incident"
 	"github.com/kmend/kmend/internal/doctor"
+	"github.com/kmend/kmend/test/docs"
 	"github.com/kmend/kmend/test/process"
 	"github.com/kmend/kmend/test/prometheus"
 	"github.com/kmend/kmend/test/server"
@@ -81,5 +86,30 @@ func TestDoctor(t *testing.T) {
 	closed(t, s)
 	if !says("deliveries", doctor.OK, "none of 1 notifications to webhooks failed") || !says("receiver", doctor.OK, s.URL[len("http://"):]) {
 		t.Error("doctor does not say that Alertmanager delivers")
+	}
+}
+
+// The alert that the quick start has its reader send with amtool opens an incident about its unit.
+func TestAmtool(t *testing.T) {
+	page, err := docs.Open("../..", "docs/quick-start.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deb, err := process.Unpacked("prometheus-alertmanager", "usr/bin/amtool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, nil)
+	am := alerting(t, s)
+	line := strings.TrimSpace(page.Shown("amtool alert add"))
+	c := exec.CommandContext(t.Context(), "bash", "-euc", strings.Replace(line, "http://127.0.0.1:9093", am.URL, 1))
+	c.Env = append(os.Environ(), "PATH="+filepath.Join(deb, "usr/bin")+":"+os.Getenv("PATH"))
+	if out, err := c.CombinedOutput(); err != nil || line == "" {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := s.Wait(ctx, func(i incident.Incident) bool { return i.Target.Unit == "slow.service" && i.Outcome != "" }); err != nil {
+		t.Error(err)
 	}
 }

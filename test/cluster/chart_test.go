@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"slices"
@@ -64,30 +63,6 @@ func TestChart(t *testing.T) {
 		drop(t, c.agent.Status.PodIP, apiServiceIP)
 		refuses(t, c.reach(""), tokenOf(t, releaseNamespace, release, "kmend-agent"), "asking the API server at "+apiServiceIP+":443", "the agents' NetworkPolicy (egress)")
 	})
-	t.Run("BackupAndRestore", c.backedUp) // its pod is another one then
-}
-
-// The chart as it comes, but for its images: kmend says what it would do and which
-// right it lacks for it, and is content with that.
-func TestChartAsItComes(t *testing.T) {
-	c := install(t, "images.yaml")
-	s := c.server()
-	namespace(t, shop)
-	burn := slow("observed")
-	burn.Namespace = shop
-	pod := node.Run(t, burn)
-	expectThrottled(t, pod, 0.2)
-	inc := alerted(t, s, startAlertmanager(t, s), pod)
-	expectConfirmed(t, *inc.Diagnosis, pod)
-	says(t, inc, incident.Denied, "pods/resize", "actions.resize_cpu: true")
-	if after := node.Throttling(t, pod); after.Quota != 0.2 {
-		t.Errorf("in dry run the quota became %g CPU", after.Quota)
-	}
-	var report bytes.Buffer // exec fails where doctor finds something to do
-	c.stream(t, c.kmend.Name, "exec", &corev1.PodExecOptions{Command: []string{"kmend", "doctor", "--config", "/etc/kmend/config/kmend.yaml"}, Stdout: true, Stderr: true}, nil, &report)
-	if !strings.Contains(report.String(), "nothing is to be done") {
-		t.Errorf("doctor says:\n%s", report.String())
-	}
 }
 
 // confined: what the manifests promise is what the kernel enforces.

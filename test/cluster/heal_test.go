@@ -69,7 +69,7 @@ func alerted(t *testing.T, s *server.Server, am *alertmanager.Server, pod *corev
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 60*time.Second, errors.New("no closed incident after 60 s"))
 	defer cancel()
-	inc, err := s.Wait(ctx, func(i incident.Incident) bool { return i.Target.Pod == pod.Name && i.Outcome != "" })
+	inc, err := s.Wait(ctx, func(i incident.Incident) bool { return i.Target.Pod == pod.Name && i.Outcome != "" && !i.Test })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,44 +33,42 @@ const (
 	releaseNamespace = "kmend-system"
 )
 
-// installation is the chart on the node, until the test ends.
+// installation is a release of the chart on the node.
 type installation struct {
 	*testing.T
-	dynamic      dynamic.Interface
-	kmend, agent *corev1.Pod
-	tokens       string // folder of files as server.At reads them
+	release, namespace string
+	kmend, agent       *corev1.Pod
+	tokens             string // folder of files as server.At reads them
 }
 
 // install applies what the chart renders with values of testdata, and waits until kmend
-// and the agent are ready.
+// and the agent are ready. When the test ends it is gone.
 func install(t *testing.T, values string) *installation {
 	t.Helper()
 	node.Need(t)
-	for _, name := range []string{"kmend", "kmend-agent"} {
-		load(t, name)
+	load(t, "kmend", "kmend.test/kmend:chart")
+	load(t, "kmend-agent", "kmend.test/kmend-agent:chart")
+	for _, o := range append([]*unstructured.Unstructured{volume(t, release)}, rendered(t, values)...) {
+		create(t, o)
 	}
-	admin, err := clientcmd.BuildConfigFromFlags("", node.Kubeconfig("admin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &installation{T: t, tokens: t.TempDir()}
-	if c.dynamic, err = dynamic.NewForConfig(admin); err != nil {
-		t.Fatal(err)
-	}
-	began := time.Now()
-	for _, o := range append([]*unstructured.Unstructured{volume(t)}, rendered(t, values)...) {
-		c.apply(o)
-	}
+	return installed(t, release, releaseNamespace)
+}
+
+// installed waits until kmend and the agent of a release are ready.
+func installed(t *testing.T, release, namespace string) *installation {
+	t.Helper()
+	c := &installation{T: t, release: release, namespace: namespace, tokens: t.TempDir()}
 	t.Cleanup(func() {
 		if t.Failed() {
 			c.logs()
 		}
 	})
+	began := time.Now()
 	c.agent = c.ready("agent")
 	t.Logf("the agent is ready after %.1f s", time.Since(began).Seconds())
 	c.kmend = c.ready("responder")
 	t.Logf("kmend is ready after %.1f s", time.Since(began).Seconds())
-	secret, err := node.Client().CoreV1().Secrets(releaseNamespace).Get(t.Context(), release+"-tokens", metav1.GetOptions{})
+	secret, err := node.Client().CoreV1().Secrets(namespace).Get(t.Context(), release+"-tokens", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,9 +78,9 @@ func install(t *testing.T, values string) *installation {
 }
 
 // load builds a program and gives containerd the image that its Dockerfile describes.
-func load(t *testing.T, name string) {
+func load(t *testing.T, name, reference string) {
 	t.Helper()
-	img, err := fromDockerfile("kmend.test/"+name+":chart", name, program(t, name))
+	img, err := fromDockerfile(reference, name, program(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,15 +120,15 @@ func rendered(t *testing.T, values string) (out []*unstructured.Unstructured) {
 
 // volume is one for kmend's claim, of a folder that its user may write to: nobody
 // provisions volumes here.
-func volume(t *testing.T) *unstructured.Unstructured {
+func volume(t *testing.T, name string) *unstructured.Unstructured {
 	t.Helper()
-	dir := filepath.Join(node.state(), "kmend-data")
+	dir := filepath.Join(node.state(), "data-of-"+name)
 	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chown(dir, 65532, 65532)); err != nil {
 		t.Fatal(err)
 	}
 	size := resource.MustParse("2Gi")
 	return &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "v1", "kind": "PersistentVolume", "metadata": map[string]any{"name": release},
+		"apiVersion": "v1", "kind": "PersistentVolume", "metadata": map[string]any{"name": name},
 		"spec": map[string]any{
 			"capacity": map[string]any{"storage": size.String()}, "accessModes": []any{"ReadWriteOnce"},
 			"persistentVolumeReclaimPolicy": "Retain", "hostPath": map[string]any{"path": dir},
@@ -138,15 +136,23 @@ func volume(t *testing.T) *unstructured.Unstructured {
 	}}
 }
 
-// apply makes an object, and removes it when the test ends.
-func (c *installation) apply(o *unstructured.Unstructured) {
-	c.Helper()
-	plural, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
-	of := c.dynamic.Resource(plural).Namespace(o.GetNamespace())
-	if _, err := of.Create(c.Context(), o, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
-		c.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
+// create makes an object, and removes it when the test ends.
+func create(t *testing.T, o *unstructured.Unstructured) {
+	t.Helper()
+	admin, err := clientcmd.BuildConfigFromFlags("", node.Kubeconfig("admin"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	c.Cleanup(func() {
+	all, err := dynamic.NewForConfig(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
+	of := all.Resource(plural).Namespace(o.GetNamespace())
+	if _, err := of.Create(t.Context(), o, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
+		t.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
+	}
+	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		background := metav1.DeletePropagationBackground
@@ -155,7 +161,7 @@ func (c *installation) apply(o *unstructured.Unstructured) {
 			_, err = of.Get(ctx, o.GetName(), metav1.GetOptions{})
 		}
 		if err != nil && !apierrors.IsNotFound(err) {
-			c.Errorf("removing %s %s: %v", o.GetKind(), o.GetName(), err)
+			t.Errorf("removing %s %s: %v", o.GetKind(), o.GetName(), err)
 		}
 	})
 }
@@ -178,7 +184,7 @@ func (c *installation) ready(component string) *corev1.Pod {
 
 func (c *installation) pods(component string) []corev1.Pod {
 	c.Helper()
-	list, err := node.Client().CoreV1().Pods(releaseNamespace).List(c.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + release + ",app.kubernetes.io/component=" + component})
+	list, err := node.Client().CoreV1().Pods(c.namespace).List(c.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + c.release + ",app.kubernetes.io/component=" + component})
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -187,7 +193,7 @@ func (c *installation) pods(component string) []corev1.Pod {
 
 // events are what Kubernetes says is wrong.
 func (c *installation) events() string {
-	list, err := node.Client().CoreV1().Events(releaseNamespace).List(c.Context(), metav1.ListOptions{FieldSelector: "type=Warning"})
+	list, err := node.Client().CoreV1().Events(c.namespace).List(c.Context(), metav1.ListOptions{FieldSelector: "type=Warning"})
 	if err != nil {
 		return err.Error()
 	}
@@ -200,7 +206,7 @@ func (c *installation) events() string {
 
 // logs shows what the pods wrote.
 func (c *installation) logs() {
-	files, _ := filepath.Glob(filepath.Join(node.state(), "podlogs", releaseNamespace+"_*", "*", "*.log"))
+	files, _ := filepath.Glob(filepath.Join(node.state(), "podlogs", c.namespace+"_*", "*", "*.log"))
 	for _, f := range files {
 		text, _ := os.ReadFile(f)
 		c.Logf("%s:\n%s", f, tail(string(text), 40))
@@ -215,7 +221,7 @@ func (c *installation) server() *server.Server {
 // reach is how the agent is reached by whoever has the token in the file.
 func (c *installation) reach(tokenFile string) server.Agent {
 	c.Helper()
-	secret, err := node.Client().CoreV1().Secrets(releaseNamespace).Get(c.Context(), release+"-agent-tls", metav1.GetOptions{})
+	secret, err := node.Client().CoreV1().Secrets(c.namespace).Get(c.Context(), c.release+"-agent-tls", metav1.GetOptions{})
 	if err != nil {
 		c.Fatal(err)
 	}

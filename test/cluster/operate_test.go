@@ -1,131 +1,153 @@
 package cluster
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/remotecommand"
 )
 
-// backedUp brings the record out of kmend's pod and back into its volume, as
-// docs/operate.md says.
-func (c *installation) backedUp(t *testing.T) {
-	before, err := c.server().Incidents(t.Context())
-	if err != nil || len(before) == 0 {
-		t.Fatalf("%d incidents before the backup: %v", len(before), err)
+// All that the pages have their readers type with Helm and kubectl, typed as it stands
+// there: installed as it comes, seen in dry run, let act, stopped, saved and restored,
+// rolled back and removed; and the same without Helm.
+func TestAsThePagesSay(t *testing.T) {
+	node.Need(t)
+	d := newDesk(t)
+	d.run("kubectl delete --ignore-not-found -f deploy/rbac") // other tests' grants: Helm takes over nothing
+	loadImages(d)
+	for _, name := range []string{"first", "second"} { // one for each of the two installations
+		create(t, volume(t, name))
 	}
-	var backup bytes.Buffer
-	c.stream(t, c.kmend.Name, "exec", &corev1.PodExecOptions{Command: []string{"kmend", "backup", "--config", "/etc/kmend/config/kmend.yaml", "-"}, Stdout: true, Stderr: true}, nil, &backup)
+	namespace(t, shop)
+	burn := slow("cart-1")
+	burn.Namespace = shop
+	pod := node.Run(t, burn)
+	expectThrottled(t, pod, 0.2)
 
-	c.scale(t, 0)
-	for deadline := time.Now().Add(90 * time.Second); len(c.pods("responder")) > 0; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("kmend's pod is there 90 s after it was scaled to 0")
+	// In dry run, without a right.
+	notes := d.types("docs/install.md", "helm install kmend")
+	d.types("docs/install.md", "kubectl label namespace kmend")
+	for line := range strings.Lines(notes) {
+		if line = strings.TrimSpace(line); strings.Contains(line, "rollout status") {
+			d.run(line)
 		}
 	}
-	pod := c.restorer(t)
-	pods := node.Client().CoreV1().Pods(releaseNamespace)
-	if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
+	c := installed(t, "kmend", "kmend")
+	d.reads(d.types("docs/quick-start.md", "kubectl -n kmend port-forward"), "shop/cart-1", "cpu.throttled", "denied", "actions.resize_cpu: true")
+	d.reads(d.types("docs/operate.md", "kubectl -n kmend exec kmend-0 -- kmend doctor"), "nothing is to be done")
+	d.types("docs/operate.md", "helm get notes")
+	d.types("docs/install.md", "kubectl get endpointslices kubernetes")
+	d.types("docs/install.md", "kubectl -n kmend create job kmend-certificates-again")
+	d.run("kubectl -n kmend wait --for=condition=complete job/kmend-certificates-again --timeout=1m")
+	d.reads(d.types("docs/install.md", "kubectl -n kmend logs -l app.kubernetes.io/component=certificates"), "certificate for kmend-agent until")
+
+	// With the right, and then with everything that lets it act.
+	d.types("docs/install.md", "helm upgrade kmend deploy/chart/kmend --namespace kmend --reset-then-reuse-values --set actions")
+	d.types("docs/install.md", "kubectl -n kmend rollout restart")
+	d.ready(c)
+	d.reads(d.types("docs/operate.md", "kubectl -n kmend port-forward"), "shop/cart-1", "dry_run")
+	if after := node.Throttling(t, pod); after.Quota != 0.2 {
+		t.Errorf("in dry run the quota became %g CPU", after.Quota)
+	}
+	d.reads(d.run("kubectl -n kmend port-forward svc/kmend 9790 &\n"+d.shown("docs/operate.md", "kmend doctor --kubeconfig"), "http://127.0.0.1:9093", startAlertmanager(t, c.server()).URL),
+		"ready on 1 of 1 nodes", "receiver kmend sends to", "nothing is to be done")
+	policy, err := os.ReadFile(filepath.Join(sourceDir(), "testdata", "policy.yaml"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = pods.Delete(context.Background(), pod.Name, metav1.DeleteOptions{}) })
-	in := func(phases ...corev1.PodPhase) {
-		t.Helper()
-		var last corev1.PodStatus
-		for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-			p, err := pods.Get(t.Context(), pod.Name, metav1.GetOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, phase := range phases {
-				if p.Status.Phase == phase {
-					return
-				}
-			}
-			last = p.Status
-		}
-		t.Fatalf("the pod that restores is not %s after 60 s: %+v", phases, last)
-	}
-	in(corev1.PodRunning)
-	var said bytes.Buffer
-	c.stream(t, pod.Name, "attach", &corev1.PodAttachOptions{Stdin: true, Stdout: true, Stderr: true}, &backup, &said)
-	in(corev1.PodSucceeded)
-	if !strings.Contains(said.String(), "restored; 0 open incidents are ended as interrupted, and kmend is paused") {
-		t.Errorf("the restore said %q", said.String())
-	}
+	writeFile(t, d.file("policy.yaml"), string(policy))
+	d.types("docs/install.md", "helm upgrade kmend deploy/chart/kmend --namespace kmend --reset-then-reuse-values --set-file")
+	d.ready(c)
+	am := startAlertmanager(t, c.server())
+	expectHealed(t, c.server(), am, pod)
 
-	c.scale(t, 1)
-	c.kmend = c.ready("responder")
+	d.types("docs/install.md", "kubectl -n kmend patch configmap kmend")
+	burn.Name = "cart-2"
+	paused := node.Run(t, burn)
+	expectThrottled(t, paused, 0.2)
+	says(t, alerted(t, c.server(), am, paused), "denied", "paused")
+
+	// The record out of the volume and back.
+	before, err := c.server().Incidents(t.Context())
+	if err != nil || len(before) < 3 {
+		t.Fatalf("%d incidents before the backup: %v", len(before), err)
+	}
+	d.types("docs/operate.md", "kubectl -n kmend exec kmend-0 -- kmend backup")
+	d.reads(d.types("docs/operate.md", "kubectl -n kmend scale statefulset/kmend --replicas=0"), "restored; 0 open incidents are ended as interrupted, and kmend is paused")
+	d.ready(c)
 	after, err := c.server().Incidents(t.Context())
 	if err != nil || len(after) != len(before) {
 		t.Errorf("%d incidents after the restore, %d before: %v", len(after), len(before), err)
 	}
+
+	// Back to what it was, and away.
+	d.types("docs/operate.md", "helm rollback kmend")
+	d.ready(c)
+	if config := d.run("kubectl -n kmend get configmap kmend-config -o yaml"); strings.Contains(config, "dryRun: false") {
+		t.Error("after the rollback it is not in dry run")
+	}
+	d.types("docs/install.md", "helm uninstall kmend")
+	d.reads(d.run("kubectl -n kmend get persistentvolumeclaims,secrets -o name"), "persistentvolumeclaim/data-kmend-0", "secret/kmend-agent-tls")
+	d.types("docs/install.md", "kubectl delete namespace kmend")
+	if _, err := node.Client().CoreV1().Namespaces().Get(t.Context(), "kmend", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the namespace is there: %v", err)
+	}
+
+	// Without Helm.
+	d.types("docs/install.md", "kubectl apply -f deploy/kmend.yaml")
+	c = installed(t, "kmend", "kmend")
+	writeFile(t, d.file("values.yaml"), "namespace: {create: true}\ntokens: {existingSecret: kmend-tokens}\nactions: {resize_cpu: true}\nresponder: {logLevel: debug, nodeSelector: {kubernetes.io/hostname: "+NodeName+"}}\n")
+	writeFile(t, d.file("kmend.yaml"), d.types("docs/install.md", "go run -C test/chart ./render", "/ABSOLUTE", d.dir))
+	d.reads(d.run("kubectl apply -f kmend.yaml"), "clusterrole.rbac.authorization.k8s.io/kmend-resize created", "statefulset.apps/kmend configured")
+	d.ready(c)
+	d.types("docs/install.md", "kubectl delete -f deploy/kmend.yaml")
+	d.run("kubectl delete --ignore-not-found -f kmend.yaml")
+
+	// The rights alone, twice, and what a release is made of.
+	d.types("deploy/README.md", "kubectl apply -f deploy/rbac")
+	d.reads(d.types("docs/install.md", "kubectl apply -f deploy/rbac/resize.yaml"), "unchanged")
+	d.types("docs/release.md", "helm package")
+	if _, err := os.Stat(d.file("kmend-1.2.3.tgz")); err != nil {
+		t.Error(err)
+	}
+	for _, c := range d.left() {
+		if line := strings.Join(c.Args, " "); strings.HasPrefix(line, "kubectl apply -f deploy/rbac/") {
+			d.reads(d.run(line), "unchanged")
+		}
+	}
+	d.run("kubectl delete -f deploy/rbac")
+	for _, c := range d.left() {
+		t.Errorf("%s: on a page, and nobody types it", c)
+	}
 }
 
-// restorer is the pod of the page's kubectl run, of this release.
-func (c *installation) restorer(t *testing.T) *corev1.Pod {
-	t.Helper()
-	page, err := os.ReadFile(filepath.Join(sourceDir(), "..", "..", "docs", "operate.md"))
+// loadImages gives containerd those that the chart asks for where nobody names others.
+func loadImages(d *desk) {
+	d.Helper()
+	manifests, err := os.ReadFile(d.file("deploy/kmend.yaml"))
 	if err != nil {
-		t.Fatal(err)
+		d.Fatal(err)
 	}
-	m := regexp.MustCompile(`kubectl -n kmend run (\S+) --rm -i --restart=(\w+) .*--overrides='(.*)' < kmend.backup`).FindStringSubmatch(string(page))
-	if m == nil {
-		t.Fatal("docs/operate.md has no kubectl run that restores")
+	found := regexp.MustCompile(`image: "?(\S+/(kmend|kmend-agent):[^\s"]+)`).FindAllStringSubmatch(string(manifests), -1)
+	done := map[string]bool{}
+	for _, m := range found {
+		if !done[m[1]] {
+			load(d.T, m[2], m[1])
+		}
+		done[m[1]] = true
 	}
-	container := c.kmend.Spec.Containers[0]
-	overrides := strings.NewReplacer(`'"$IMAGE"'`, container.Image, "data-kmend-0", "data-"+release+"-0").Replace(m[3])
-	var pod corev1.Pod
-	if err := json.Unmarshal([]byte(overrides), &pod); err != nil {
-		t.Fatalf("the page's overrides: %v in %s", err, overrides)
-	}
-	pod.Name, pod.Spec.RestartPolicy = m[1], corev1.RestartPolicy(m[2])
-	pod.Spec.Containers[0].ImagePullPolicy = container.ImagePullPolicy // nobody pulls here
-	return &pod
-}
-
-func (c *installation) scale(t *testing.T, replicas int32) {
-	t.Helper()
-	sets := node.Client().AppsV1().StatefulSets(releaseNamespace)
-	s, err := sets.GetScale(t.Context(), release, metav1.GetOptions{})
-	if err == nil {
-		s.Spec.Replicas = replicas
-		_, err = sets.UpdateScale(t.Context(), release, s, metav1.UpdateOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
+	if len(done) != 2 {
+		d.Fatalf("deploy/kmend.yaml has the images %v", done)
 	}
 }
 
-// stream is kubectl's exec and attach.
-func (c *installation) stream(t *testing.T, pod, how string, options runtime.Object, in io.Reader, out io.Writer) {
-	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", node.Kubeconfig("admin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := node.Client().CoreV1().RESTClient().Post().Resource("pods").Namespace(releaseNamespace).Name(pod).SubResource(how).VersionedParams(options, scheme.ParameterCodec).URL()
-	e, err := remotecommand.NewWebSocketExecutor(config, "GET", url.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	var problems bytes.Buffer
-	if err := e.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: in, Stdout: out, Stderr: &problems}); err != nil {
-		t.Fatalf("%s in pod %s: %v: %s", how, pod, err, problems.String())
-	}
+// ready waits until the pods are those of the last change.
+func (d *desk) ready(c *installation) {
+	d.Helper()
+	d.run("kubectl -n kmend rollout status statefulset/kmend --timeout=2m\nkubectl -n kmend rollout status daemonset/kmend-agent --timeout=2m")
+	c.kmend, c.agent = c.ready("responder"), c.ready("agent")
 }

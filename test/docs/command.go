@@ -25,7 +25,7 @@ func (c Command) String() string {
 var programs = map[string]bool{
 	"sudo": true, "kmend": true, "kmend-agent": true, "systemd-run": true, "make": true, "kubectl": true, "helm": true, "go": true, "git": true, "curl": true,
 	"docker": true, "buildah": true, "diff": true, "sha256sum": true, "install": true, "systemctl": true, "amtool": true,
-	"openssl": true, "psql": true, "pg_dump": true, "sqlite3": true, "setcap": true, "getcap": true, "cosign": true,
+	"openssl": true, "psql": true, "pg_dump": true, "pg_restore": true, "sqlite3": true, "setcap": true, "getcap": true, "cosign": true,
 }
 
 // Commands are those of a page.
@@ -59,6 +59,19 @@ func (p Page) Commands() ([]Command, error) {
 		}
 	}
 	return all, nil
+}
+
+// Calls are what a script runs: each program, without sudo and bin/, with what it is given.
+func Calls(script string) ([][]string, error) {
+	calls, err := parse(script)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no script: %w", script, err)
+	}
+	out := make([][]string, len(calls))
+	for i, c := range calls {
+		out[i] = c.words
+	}
+	return out, nil
 }
 
 // synopsis reports whether a line says what may be given, and is none that one could type.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -59,18 +60,43 @@ func Pages(root string) ([]Page, error) {
 		if strings.Contains(path, "testdata/") {
 			continue
 		}
-		source, err := os.ReadFile(filepath.Join(root, path))
+		page, err := Open(root, path)
 		if os.IsNotExist(err) {
 			continue // removed, and not yet committed
 		}
 		if err != nil {
 			return nil, err
 		}
-		page := Read(source)
-		page.Path = path
 		pages = append(pages, page)
 	}
 	return pages, nil
+}
+
+// Open reads the file at path below root.
+func Open(root, path string) (Page, error) {
+	source, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		return Page{}, err
+	}
+	page := Read(source)
+	page.Path = path
+	return page, nil
+}
+
+// Shown is what a reader copies from a page: the block which has a line that begins so,
+// as a whole, or the code within its text that does; "" where there is neither.
+func (p Page) Shown(begins string) string {
+	for _, b := range p.Blocks {
+		if slices.ContainsFunc(b.Lines, func(line string) bool { return strings.HasPrefix(strings.TrimSpace(line), begins) }) {
+			return strings.Join(b.Lines, "\n")
+		}
+	}
+	for _, s := range p.Spans {
+		if strings.HasPrefix(s.Text, begins) {
+			return s.Text
+		}
+	}
+	return ""
 }
 
 // Read parses one Markdown file as GitHub does.

@@ -31,28 +31,29 @@ func TestRelease(t *testing.T) {
 	t.Run("static", func(t *testing.T) { static(t, dist) })
 	t.Run("sbom", func(t *testing.T) { sbom(t, dist) })
 	t.Run("images", func(t *testing.T) { images(t, dist) })
+	t.Run("pushed", func(t *testing.T) { pushed(t, dist) })
 	elsewhere := filepath.Join(root, "another folder's", "copy-of-the-sources")
 	t.Run("reproducible", func(t *testing.T) { reproducible(t, dist, elsewhere) })
 	t.Run("goreleaser", func(t *testing.T) { goreleaser(t, dist, elsewhere) })
 }
 
 // release runs `make release` in a folder of the sources.
-func release(t *testing.T, sources, dist string) {
+func release(t *testing.T, sources, dist string, env ...string) {
 	t.Helper()
 	begin := time.Now()
 	t.Logf("make release in %s", sources)
 	cmd := exec.CommandContext(t.Context(), "make", "--no-print-directory", "release", "VERSION="+version, "DIST="+dist)
-	cmd.Dir = sources
+	cmd.Dir, cmd.Env = sources, append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make release in %s: %v\n%s", sources, err, out)
 	}
 	t.Logf("done in %.0f s", time.Since(begin).Seconds())
 }
 
-// Another build, in a folder with another name, is the same bytes.
+// Another build, in a folder with another name and with nothing compiled before, is the same bytes.
 func reproducible(t *testing.T, first, elsewhere string) {
 	copySources(t, elsewhere)
-	release(t, elsewhere, "dist")
+	release(t, elsewhere, "dist", "GOCACHE="+t.TempDir())
 	second := filepath.Join(elsewhere, "dist")
 	for _, program := range released {
 		for _, name := range []string{program, program + ".cdx.json"} {

@@ -21,7 +21,7 @@ func (s *soak) between(least, most float64) time.Duration {
 // fault takes one or two of what kmend needs away for some seconds, or kills a replica.
 func (s *soak) fault() {
 	s.Helper()
-	faults := []struct {
+	faults := [...]struct {
 		name string
 		do   func() (heal func())
 	}{ // in the order in which they are healed: a replica does not start without the database
@@ -31,12 +31,17 @@ func (s *soak) fault() {
 		{"an agent is killed", s.agentDown},
 		{"a replica is killed", s.replicaDown},
 	}
-	first, second := s.rand.IntN(len(faults)), s.rand.IntN(len(faults))
+	if len(s.next) == 0 { // each comes, in an order of chance
+		s.next = s.rand.Perm(len(faults))
+	}
+	first, second := s.next[0], s.rand.IntN(len(faults))
+	s.next = s.next[1:]
 	var heal []func()
 	for i, f := range faults {
 		if i == first || i == second {
 			s.Logf("%s %s", time.Now().UTC().Format("15:04:05"), f.name)
 			heal = append(heal, f.do())
+			s.fell[i]++
 		}
 	}
 	time.Sleep(s.between(1, 6))

@@ -37,6 +37,8 @@ type soak struct {
 	slack *standin.Server
 	calm  time.Time // from then on the first replica is not killed: its memory is watched
 	kills int       // of replicas
+	fell  [5]int    // how often each fault did
+	next  []int     // the faults that come next
 	pods  string    // the cgroup of all patients
 
 	agents [2]*process.Process
@@ -237,7 +239,10 @@ func (s *soak) oracle() {
 	if acted < len(s.patients)/3 || ended[incident.Fixed] == 0 {
 		s.Errorf("of %d incidents %d were acted upon and %d fixed", len(s.patients), acted, ended[incident.Fixed])
 	}
-	s.Logf("%d alerts, incidents by outcome: %v; %d acted upon; replicas were killed %d times; %d messages are twice in Slack", len(s.patients), ended, acted, s.kills, twice)
+	if slices.Contains(s.fell[:], 0) {
+		s.Errorf("a fault never fell: %v", s.fell)
+	}
+	s.Logf("%d alerts, incidents by outcome: %v; %d acted upon; faults of each kind: %v; replicas were killed %d times; %d messages are twice in Slack", len(s.patients), ended, acted, s.fell, s.kills, twice)
 	for _, reason := range slices.SortedFunc(maps.Keys(why), func(a, b string) int { return cmp.Or(why[b]-why[a], strings.Compare(a, b)) }) {
 		s.Logf("%4d %s", why[reason], reason)
 	}

@@ -18,6 +18,7 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/kmend/kmend/incident"
+	"github.com/kmend/kmend/test/docs"
 )
 
 // machine is a real systemd of the test's own: pid 1 of new namespaces, in cgroups
@@ -372,5 +373,35 @@ func TestRestartUnitOnARealSystemd(t *testing.T) {
 	}
 	if !a.Irreversible() {
 		t.Error("a restart says that it can be undone")
+	}
+}
+
+// What the quick start has its reader type makes a unit that its quota throttles, and ends it.
+func TestAsTheQuickStartSays(t *testing.T) {
+	page, err := docs.Open("../../..", "docs/quick-start.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := boot(t)
+	types := func(begins string) {
+		t.Helper()
+		for line := range strings.Lines(page.Shown("sudo " + begins)) {
+			if command, ok := strings.CutPrefix(strings.TrimSpace(line), "sudo "+begins); ok {
+				command = begins + command
+				if out, err := exec.CommandContext(t.Context(), "nsenter", "--all", "--target", strconv.Itoa(m.pid), "sh", "-c", command).CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", command, err, out)
+				}
+				return
+			}
+		}
+		t.Fatalf("docs/quick-start.md has no %s", begins)
+	}
+	types("systemd-run --unit=slow")
+	if q := m.quota("slow.service"); q != "20000" {
+		t.Errorf("its quota is %s", q)
+	}
+	types("systemctl stop slow")
+	if state := m.unit("slow.service").text("ActiveState"); state == "active" {
+		t.Errorf("after the stop it is %s", state)
 	}
 }
