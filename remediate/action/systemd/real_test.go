@@ -401,7 +401,12 @@ func TestAsTheQuickStartSays(t *testing.T) {
 		t.Errorf("its quota is %s", q)
 	}
 	types("systemctl stop slow")
-	if state := m.unit("slow.service").text("ActiveState"); state == "active" {
-		t.Errorf("after the stop it is %s", state)
+	c, err := connect(t.Context(), m.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if u, err := c.read(t.Context(), "slow.service"); err == nil || !strings.Contains(err.Error(), "not-found") {
+		t.Errorf("after the stop it is %v, %v", u, err)
 	}
 }
