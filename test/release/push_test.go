@@ -36,14 +36,14 @@ func pushed(t *testing.T, dist string) {
 		return path
 	}
 	write(".config/containers/policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
+	write(".config/containers/registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", registry))
 	deb, err := process.Unpacked("buildah", "usr/bin/buildah")
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := append(os.Environ(), "HOME="+home, "TMPDIR="+home, "PATH="+filepath.Join(deb, "usr/bin")+":"+os.Getenv("PATH"),
 		"LD_LIBRARY_PATH="+filepath.Join(deb, "usr/lib/x86_64-linux-gnu"), "CONTAINERS_CONF=/dev/null", "BUILDAH_ISOLATION=chroot",
-		"CONTAINERS_STORAGE_CONF="+write("storage.conf", fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", home+"/root", home+"/run")),
-		"CONTAINERS_REGISTRIES_CONF="+write("registries.conf", fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", registry)))
+		"CONTAINERS_STORAGE_CONF="+write("storage.conf", fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", home+"/root", home+"/run")))
 	for _, program := range []string{"kmend", "kmend-agent"} {
 		script := strings.NewReplacer("registry.example.com/kmend:", registry+"/"+program+":", "kmend.Dockerfile", program+".Dockerfile", " dist\n", " "+dist+"\n", "v1.2.3", version).
 			Replace(page.Shown("buildah build"))
