@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kmend/kmend/test/docs"
+	"github.com/kmend/kmend/test/process"
 )
 
 // desk is where somebody reads the pages and types what they say: a shell in a clone of
@@ -116,6 +118,33 @@ func (d *desk) reads(text string, wants ...string) {
 			d.Errorf("it does not say %q:\n%s", want, text)
 		}
 	}
+}
+
+// eventually waits until what is read has a text.
+func (d *desk) eventually(want string, read func() string) {
+	d.Helper()
+	var last string
+	for until := time.Now().Add(2 * time.Minute); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
+		if last = read(); strings.Contains(last, want) {
+			return
+		}
+	}
+	d.Fatalf("after 2 minutes nothing says %q:\n%s", want, last)
+}
+
+// get is what kmend answers.
+func (d *desk) get(c *installation, path string) string {
+	d.Helper()
+	answer, err := process.HTTPClient().Get("http://" + c.kmend.Status.PodIP + ":9790" + path)
+	if err != nil {
+		d.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		d.Fatal(err)
+	}
+	return string(text)
 }
 
 // file is one at the desk.

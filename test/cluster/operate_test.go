@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -65,11 +66,29 @@ func TestAsThePagesSay(t *testing.T) {
 	am := startAlertmanager(t, c.server())
 	expectHealed(t, c.server(), am, pod)
 
+	// A policy is read again when it changes, without a restart; one that is broken is not.
+	for _, change := range []struct{ to, failed, readyz string }{
+		{"perhaps", "1", "perhaps"},
+		{"deny", "0", `"ready": true`},
+	} {
+		writeFile(t, d.file("policy.yaml"), strings.Replace(string(policy), "decide: allow", "decide: "+change.to, 1))
+		d.types("docs/install.md", "helm upgrade kmend deploy/chart/kmend --namespace kmend --reset-then-reuse-values --set-file")
+		d.run("kubectl -n kmend annotate --overwrite pod kmend-0 test=" + change.to) // the kubelet looks at it now, and not within a minute
+		d.eventually(`kmend_config_reload_failed{what="policies"} `+change.failed, func() string { return d.get(c, "/metrics") })
+		d.reads(d.get(c, "/readyz"), change.readyz)
+	}
+	another := func(name string) *corev1.Pod {
+		burn.Name = name
+		pod := node.Run(t, burn)
+		expectThrottled(t, pod, 0.2)
+		return pod
+	}
+	says(t, alerted(t, c.server(), am, another("cart-2")), "denied", "the test's pods live there")
 	d.types("docs/install.md", "kubectl -n kmend patch configmap kmend")
-	burn.Name = "cart-2"
-	paused := node.Run(t, burn)
-	expectThrottled(t, paused, 0.2)
-	says(t, alerted(t, c.server(), am, paused), "denied", "paused")
+	says(t, alerted(t, c.server(), am, another("cart-3")), "denied", "paused")
+	if now := c.ready("responder"); now.UID != c.kmend.UID || now.Status.ContainerStatuses[0].RestartCount > 0 {
+		t.Error("kmend was started again")
+	}
 
 	// The record out of the volume and back.
 	before, err := c.server().Incidents(t.Context())
@@ -85,7 +104,7 @@ func TestAsThePagesSay(t *testing.T) {
 	}
 
 	// Back to what it was, and away.
-	d.types("docs/operate.md", "helm rollback kmend")
+	d.types("docs/operate.md", "helm rollback kmend", "rollback kmend", "rollback kmend 2") // before it could act
 	d.ready(c)
 	if config := d.run("kubectl -n kmend get configmap kmend-config -o yaml"); strings.Contains(config, "dryRun: false") {
 		t.Error("after the rollback it is not in dry run")

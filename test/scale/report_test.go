@@ -112,8 +112,8 @@ func (f figures) PlannedStorm() string { return spread(f.Storm.Plan) }
 // among them.
 func (f figures) OneCount() int { return (f.nodes+499)/500 + (f.pods+f.nodes+499)/500 }
 
-// PlannedCounting is the time to the plan when many come and each has the cluster counted.
-func (f figures) PlannedCounting() string { return spread(f.Counting.Plan) }
+// Decided is the time to the last answer where each incident has the cluster counted.
+func (f figures) Decided() string { return seconds(f.Counting.Took) }
 
 func spread(sorted []time.Duration) string {
 	return fmt.Sprintf("%s, at most %s", seconds(sorted[len(sorted)/2]), seconds(sorted[len(sorted)-1]))
