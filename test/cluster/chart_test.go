@@ -10,6 +10,7 @@ import (
 
 	authorization "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kmend/kmend/incident"
@@ -21,8 +22,9 @@ const shop = "shop"
 // The chart as it is installed: kmend and the agent in pods, with the rights, the
 // capabilities, the certificates and the tokens that its manifests give them.
 func TestChart(t *testing.T) {
+	node.Need(t)
+	namespace(t, shop) // has to be there: the rights are bound in it
 	c := install(t, "chart.yaml")
-	namespace(t, shop)
 	t.Run("Confined", c.confined)
 	s := c.server()
 	am := startAlertmanager(t, s)
@@ -40,6 +42,17 @@ func TestChart(t *testing.T) {
 		pod := node.Run(t, burn)
 		expectThrottled(t, pod, 0.2)
 		expectHealed(t, s, am, pod)
+	})
+	t.Run("AnotherNamespace", func(t *testing.T) {
+		resize := authorization.ResourceAttributes{Namespace: shop, Resource: "pods", Subresource: "resize", Verb: "patch"}
+		there := resize
+		there.Namespace = "default"
+		if !may(t, release, resize) || may(t, release, there) {
+			t.Error("the right to resize is not that in one namespace")
+		}
+		pod := node.Run(t, slow("elsewhere"))
+		expectThrottled(t, pod, 0.2)
+		says(t, alerted(t, s, am, pod), incident.Denied, "kmend acts in the namespaces "+shop+" only", "rbac.namespaces")
 	})
 	t.Run("WhoMayAsk", c.whoMayAsk)
 	t.Run("Capabilities", c.capabilities)
@@ -127,10 +140,15 @@ func says(t *testing.T, inc incident.Incident, outcome incident.Outcome, wants .
 	}
 }
 
-// lose takes a binding away until the test ends, and waits until the API server says no.
+// lose takes the binding of a right away until the test ends, and waits until the API
+// server says no. Where the right is one in a namespace, so is the binding.
 func lose(t *testing.T, name string, right authorization.ResourceAttributes, account string) {
 	t.Helper()
-	of := node.Client().RbacV1().ClusterRoleBindings()
+	kind := "clusterrolebindings"
+	if right.Namespace != "" {
+		kind = "rolebindings"
+	}
+	of := everything(t).Resource(rbacv1.SchemeGroupVersion.WithResource(kind)).Namespace(right.Namespace)
 	was, err := of.Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -145,19 +163,22 @@ func lose(t *testing.T, name string, right authorization.ResourceAttributes, acc
 			t.Error(err)
 		}
 	})
-	review := &authorization.SubjectAccessReview{Spec: authorization.SubjectAccessReviewSpec{ResourceAttributes: &right, User: "system:serviceaccount:" + releaseNamespace + ":" + account}}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		got, err := node.Client().AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !got.Status.Allowed {
-			return
-		}
+	for deadline := time.Now().Add(20 * time.Second); may(t, account, right); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s may still %s %s without %s: %s", account, right.Verb, right.Resource, name, got.Status.Reason)
+			t.Fatalf("%s may still %s %s without %s", account, right.Verb, right.Resource, name)
 		}
 	}
+}
+
+// may is what the API server says of a service account of the release.
+func may(t *testing.T, account string, right authorization.ResourceAttributes) bool {
+	t.Helper()
+	review := &authorization.SubjectAccessReview{Spec: authorization.SubjectAccessReviewSpec{ResourceAttributes: &right, User: "system:serviceaccount:" + releaseNamespace + ":" + account}}
+	got, err := node.Client().AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Status.Allowed
 }
 
 // namespace is one for a test's pods.

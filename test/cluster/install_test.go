@@ -136,8 +136,8 @@ func volume(t *testing.T, name string) *unstructured.Unstructured {
 	}}
 }
 
-// create makes an object, and removes it when the test ends.
-func create(t *testing.T, o *unstructured.Unstructured) {
+// everything is the API, for objects of all kinds.
+func everything(t *testing.T) dynamic.Interface {
 	t.Helper()
 	admin, err := clientcmd.BuildConfigFromFlags("", node.Kubeconfig("admin"))
 	if err != nil {
@@ -147,8 +147,14 @@ func create(t *testing.T, o *unstructured.Unstructured) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// create makes an object, and removes it when the test ends.
+func create(t *testing.T, o *unstructured.Unstructured) {
+	t.Helper()
 	plural, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
-	of := all.Resource(plural).Namespace(o.GetNamespace())
+	of := everything(t).Resource(plural).Namespace(o.GetNamespace())
 	if _, err := of.Create(t.Context(), o, metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
 		t.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
 	}
