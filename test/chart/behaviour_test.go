@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -52,6 +53,8 @@ func TestPartsFit(t *testing.T) {
 		{DefaultRelease(), `{}`, "kmend"},
 		{Release{Name: "prod", Namespace: "sre"}, `agent: {port: 9999}`, "prod-kmend"},
 		{Release{Name: "prod", Namespace: "sre"}, `{fullnameOverride: healer, database: {postgres: {existingSecret: db}}}`, "healer"},
+		// The CronJob's name, which is longer, has the 52 characters that the API allows.
+		{Release{Name: "r23456789012345678901234567890123456789012345", Namespace: "sre"}, `{}`, "r23456789012345678901234567890123456789"},
 	} {
 		r := render(t, c.release, values(t, c.text))
 		conf, agents, pods := r.config(c.name), one[*appsv1.DaemonSet](r, c.name+"-agent"), r.pods()
@@ -82,6 +85,9 @@ func TestPartsFit(t *testing.T) {
 		}
 		one[*corev1.ConfigMap](r, at(conf, "kubernetes", "pause", "configMap").(string))
 		one[*policyv1.PodDisruptionBudget](r, c.name)
+		if job := one[*batchv1.CronJob](r, c.name+"-certificates"); len(job.Name) > 52 {
+			t.Errorf("the name of CronJob %s has %d characters, may have 52", job.Name, len(job.Name))
+		}
 		one[*schedulingv1.PriorityClass](r, agents.Spec.Template.Spec.PriorityClassName)
 	}
 }

@@ -59,8 +59,12 @@ func TestPodsAreConfined(t *testing.T) {
 			if x.Capabilities == nil || !slices.Equal(x.Capabilities.Drop, []corev1.Capability{"ALL"}) || !agent && len(x.Capabilities.Add) > 0 {
 				t.Errorf("%s: %s has the capabilities %v", name, id, x.Capabilities)
 			}
-			if slices.Contains(x.Capabilities.Add, "SYS_ADMIN") {
-				t.Errorf("%s: %s is as good as privileged", name, id)
+			// docs/agents.md says what is lost without each.
+			if needs := []corev1.Capability{"BPF", "PERFMON", "SYS_PTRACE", "SYSLOG", "DAC_READ_SEARCH"}; agent && !slices.Equal(x.Capabilities.Add, needs) {
+				t.Errorf("%s: %s has the capabilities %s, needs %s", name, id, x.Capabilities.Add, needs)
+			}
+			if everywhere := []corev1.Toleration{{Operator: corev1.TolerationOpExists}}; agent && !slices.Equal(s.Tolerations, everywhere) {
+				t.Errorf("%s: %s tolerates %v: some nodes have no agent", name, id, s.Tolerations)
 			}
 			if x.SeccompProfile == nil || x.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
 				t.Errorf("%s: %s has the seccomp profile %v", name, id, x.SeccompProfile)

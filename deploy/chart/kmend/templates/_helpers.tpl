@@ -1,10 +1,10 @@
 {{- define "kmend.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{ .Values.fullnameOverride | trunc 39 | trimSuffix "-" }}
 {{- else if contains "kmend" .Release.Name -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{ .Release.Name | trunc 39 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-kmend" .Release.Name | trunc 40 | trimSuffix "-" }}
+{{ printf "%s-kmend" .Release.Name | trunc 39 | trimSuffix "-" }}
 {{- end -}}
 {{- end }}
 
