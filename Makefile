@@ -57,7 +57,7 @@ $(released):
 
 .PHONY: release-check
 release-check: $(GORELEASER) $(SBOM) ## Check what make release makes (bytes, SBOMs, images), and the probes on arm64 in qemu; some minutes more the first time.
-	@GOARCH=arm64 $(GO) vet ./bpf/... ./cmd/kmend-agent
+	@test/setup/tools kernels arm64
 	@test/setup/debs buildah docker-registry >/dev/null
 	@KMEND_RELEASE=1 GORELEASER=$(GORELEASER) CYCLONEDX=$(SBOM) $(GO) test -count=1 -v -timeout 60m ./test/release
 	@test/kernels/run -r 'Attach|Convoy|LedgerAddsUp|Throttled$$|Samples' -p ./bpf/usdt -p ./bpf/futex -p ./bpf/threads -p ./bpf/profile 6.12-arm64
