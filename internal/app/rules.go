@@ -26,7 +26,7 @@ import (
 
 // ActionSpecs are the actions that runbooks may name.
 func ActionSpecs() ([]runbooks.ActionSpec, error) {
-	all, err := actions("any", nil, nil, nil)
+	all, err := actions("any", Kubernetes{}, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func known(specs []remediate.Spec) []runbooks.ActionSpec {
 
 // actions are all there are, those that this configuration cannot carry out among
 // them: a runbook that names one is right, and its plan says what is missing.
-func actions(node string, namespaces []string, cluster client.Interface, dyn dynamic.Interface) ([]action.Action, error) {
+func actions(node string, conf Kubernetes, cluster client.Interface, dyn dynamic.Interface) ([]action.Action, error) {
 	quota, err := cgroup.NewSetCPUQuota(cgroup.Options{Node: node})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the cgroup action: %w", err)
@@ -77,7 +77,10 @@ func actions(node string, namespaces []string, cluster client.Interface, dyn dyn
 		return all, nil
 	}
 	opts := kubernetes.DefaultOptions()
-	opts.Namespaces = namespaces
+	opts.Namespaces = conf.Namespaces
+	if conf.Pause != nil {
+		opts.Own = conf.Pause.Namespace
+	}
 	there, err := kubernetes.Actions(cluster, dyn, opts)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the kubernetes actions: %w", err)
@@ -87,7 +90,7 @@ func actions(node string, namespaces []string, cluster client.Interface, dyn dyn
 
 // executor has every action.
 func (a *App) executor(node string, cluster client.Interface, dyn dynamic.Interface) (*remediate.Executor, error) {
-	all, err := actions(node, a.config.Kubernetes.Namespaces, cluster, dyn)
+	all, err := actions(node, a.config.Kubernetes, cluster, dyn)
 	if err != nil {
 		return nil, err
 	}

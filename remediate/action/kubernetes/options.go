@@ -20,6 +20,9 @@ type Options struct {
 	Instance string
 	// Namespaces are those of the targets. Default: all.
 	Namespaces []string
+	// Own is the namespace that kmend itself is in, whose ConfigMaps it does not change:
+	// its policies and its configuration are there. Default: unknown.
+	Own string
 }
 
 // DefaultOptions are the options for this machine.

@@ -379,6 +379,7 @@ func TestPlansThatAreRefused(t *testing.T) {
 		{"set_config", map[string]any{"name": "fixed", "key": "a", "value": "c"}, "is immutable"},
 		{"set_config", map[string]any{"name": "fixed", "key": "b", "value": "c"}, "is immutable"},
 		{"set_config", map[string]any{"namespace": "kube-system", "name": "coredns", "key": "Corefile", "value": "x"}, "belongs to the cluster itself"},
+		{"set_config", map[string]any{"namespace": "kmend-own", "name": "kmend-policies", "key": "policy.yaml", "value": "x"}, "is in kmend's own namespace"},
 		{"resize_memory", map[string]any{"max": "100Mi"}, "nothing to raise"},
 		{"resize_memory", map[string]any{"max": "lots"}, "is no amount of memory"},
 		{"evict_pod", map[string]any{"timeout": "0.5s"}, "with.timeout: 500ms is out of bounds"},

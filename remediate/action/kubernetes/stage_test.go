@@ -200,7 +200,7 @@ func (w *world) acting(config *rest.Config, name string) action.Action {
 	w.must(err)
 	d, err := dynamic.NewForConfig(config)
 	w.must(err)
-	all, err := kubernetes.Actions(c, d, kubernetes.Options{Wait: 10 * time.Second, Poll: 20 * time.Millisecond, Request: 2 * time.Second})
+	all, err := kubernetes.Actions(c, d, kubernetes.Options{Wait: 10 * time.Second, Poll: 20 * time.Millisecond, Request: 2 * time.Second, Own: "kmend-own"})
 	w.must(err)
 	for _, a := range all {
 		if a.Name() == name {

@@ -38,6 +38,9 @@ func (c *cluster) setConfig() *editor {
 			if err != nil {
 				return change{}, err
 			}
+			if namespace == c.opts.Own {
+				return change{}, fmt.Errorf("ConfigMap %s/%s is in kmend's own namespace: it does not change its own policies and configuration", namespace, p.Name)
+			}
 			m, o, err := read1[corev1.ConfigMap](ctx, c, configMaps, "ConfigMap", namespace, p.Name)
 			if err != nil {
 				return change{}, err
