@@ -19,7 +19,7 @@ const (
 	mostMemory = 300 // MiB, of the responder at any time
 	// An incident that has ended is in the database. What is left of it in memory is
 	// less than this, in MiB: the heap of two garbage collections differs by some.
-	mostPerIncident = 0.25
+	mostPerIncident = 0.0625
 )
 
 // size is a cluster that is measured, and with how many incidents.
@@ -95,7 +95,7 @@ func compare(t *testing.T, sizes ...size) (all []figures) {
 			}
 		}
 		if f.PerIncident > mostPerIncident {
-			t.Errorf("at %d nodes an incident that has ended leaves %.2f MiB in memory; want at most %.2f", s.nodes, f.PerIncident, mostPerIncident)
+			t.Errorf("at %d nodes an incident that has ended leaves %.3f MiB in memory; want at most %.3f", s.nodes, f.PerIncident, mostPerIncident)
 		}
 	}
 	return all
