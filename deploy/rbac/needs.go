@@ -22,7 +22,7 @@ func Needs(action string, with map[string]any) ([]Grant, error) {
 	}
 	var out []Grant
 	for _, right := range wanted {
-		i := slices.IndexFunc(all, func(g Grant) bool { return g.is(right) && g.File != watching && !isAlways(g) })
+		i := slices.IndexFunc(all, func(g Grant) bool { return g.is(right) && g.File != Watching && !isAlways(g) })
 		if i < 0 {
 			return nil, fmt.Errorf("action %s needs to %s, which no file grants", action, right)
 		}
@@ -34,7 +34,7 @@ func Needs(action string, with map[string]any) ([]Grant, error) {
 // Always are the rights of every kmend in a cluster: base.yaml and watch.yaml.
 func Always() ([]Grant, error) {
 	all, err := Grants()
-	return slices.DeleteFunc(all, func(g Grant) bool { return !isAlways(g) && g.File != watching }), err
+	return slices.DeleteFunc(all, func(g Grant) bool { return !isAlways(g) && g.File != Watching }), err
 }
 
 func isAlways(g Grant) bool { return g.File == "deploy/rbac/base.yaml" }
@@ -93,10 +93,20 @@ func needs() map[string][]string {
 	}
 }
 
+// Remedy is how the right of a file is given, where the chart installed kmend by the
+// values, if there are any, and where it did not by the file.
+func Remedy(file string, values ...string) string {
+	chart := "run helm upgrade again, which grants it"
+	if len(values) > 0 {
+		chart = "set " + strings.Join(values, ": true, ") + ": true"
+	}
+	return "with the chart " + chart + "; without it kubectl apply -f " + file
+}
+
 // ChartValue is the value of the Helm chart that grants an action what a file does;
 // "" for what the chart always grants.
 func ChartValue(action, file string) string {
-	if file == "deploy/rbac/base.yaml" || file == watching || file == "deploy/rbac/pause.yaml" {
+	if file == "deploy/rbac/base.yaml" || file == Watching || file == "deploy/rbac/pause.yaml" {
 		return ""
 	}
 	value := strings.TrimPrefix(action, "kubernetes.")

@@ -77,9 +77,9 @@ func grants(of func(file string) bool) (out []Grant, err error) {
 	return out, err
 }
 
-// watching repeats rights of other files, for it stands for itself, and is the only
-// one that lets kmend watch.
-const watching = "deploy/rbac/watch.yaml"
+// Watching is the file that repeats rights of other files, for it stands for
+// itself, and is the only one that lets kmend watch.
+const Watching = "deploy/rbac/watch.yaml"
 
 // File is the file that grants a right everywhere, "" when none does.
 func File(verb, group, resource string) (file string) {
@@ -91,7 +91,7 @@ func File(verb, group, resource string) (file string) {
 		if g.Verb != verb || g.Group != group || g.Resource != resource || len(g.Names) > 0 {
 			continue
 		}
-		if g.File != watching {
+		if g.File != Watching {
 			return g.File // who lacks a right of an action needs that action's file
 		}
 		file = g.File

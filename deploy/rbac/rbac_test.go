@@ -19,7 +19,7 @@ func TestGrants(t *testing.T) {
 	seen := map[string]string{}
 	for _, g := range grants {
 		right := g.Verb + " " + g.Group + "/" + g.Resource
-		if g.File == watching {
+		if g.File == Watching {
 			if g.Verb != "list" && g.Verb != "watch" || g.Resource == "secrets" || g.Resource == "*" {
 				t.Errorf("%s grants %s", g.File, right)
 			}

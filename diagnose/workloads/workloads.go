@@ -12,6 +12,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/kmend/kmend/deploy/rbac"
 )
 
 // Options of Workloads. Start from DefaultOptions.
@@ -149,7 +151,7 @@ func (w *Workloads) need(ctx context.Context, kinds ...*kind) error {
 		}
 		switch err := k.lastError(); {
 		case refused(err):
-			return fmt.Errorf("the Kubernetes API does not let kmend list and watch %s (%s); deploy/rbac/watch.yaml grants it: kubectl apply -f deploy/rbac", k.resource, apierrors.ReasonForError(err))
+			return fmt.Errorf("the Kubernetes API does not let kmend list and watch %s (%s); %s grants it: %s", k.resource, apierrors.ReasonForError(err), rbac.Watching, rbac.Remedy(rbac.Watching))
 		case err != nil:
 			return fmt.Errorf("listing %s of the cluster: %w", k.resource, err)
 		}

@@ -296,7 +296,7 @@ func TestWithoutARight(t *testing.T) {
 	until(t, func() string {
 		return names(w.Pods(t.Context(), incident.Target{Namespace: s.ns, Workload: "Deployment/cart"}))
 	},
-		"error: the Kubernetes API does not let kmend list and watch replicasets (Forbidden); deploy/rbac/watch.yaml grants it: kubectl apply -f deploy/rbac")
+		"error: the Kubernetes API does not let kmend list and watch replicasets (Forbidden); deploy/rbac/watch.yaml grants it: with the chart run helm upgrade again, which grants it; without it kubectl apply -f deploy/rbac/watch.yaml")
 }
 
 // What is kept of a pod does not grow with what nobody asks for.

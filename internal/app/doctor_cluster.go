@@ -98,9 +98,12 @@ func needed(c Config, steps []runbooks.Step) (all []need, err error) {
 			return nil, err
 		}
 		for _, g := range grants {
-			if g.Resource == "nodes" || len(c.Kubernetes.Namespaces) == 0 {
+			if len(c.Kubernetes.Namespaces) == 0 {
 				add([]rbac.Grant{g}, "", s.Action)
 				continue
+			}
+			if g.Resource == "nodes" {
+				continue // no namespace's: who confines kmend to some gives it none
 			}
 			for _, n := range c.Kubernetes.Namespaces {
 				add([]rbac.Grant{g}, n, s.Action)
@@ -191,7 +194,7 @@ func review(ctx context.Context, ask reviewer, c Config, steps []runbooks.Step, 
 	}
 	lines := []doctor.Line{}
 	for _, f := range files {
-		lines = append(lines, lacking(who, f, missing[f], c.DryRun))
+		lines = append(lines, lacking(who, f, missing[f]))
 	}
 	if len(files) == 0 {
 		lines = append(lines, doctor.Fine("", "%s has all %d that its configuration and runbooks need", who, len(wanted)))
@@ -199,9 +202,9 @@ func review(ctx context.Context, ask reviewer, c Config, steps []runbooks.Step, 
 	return lines
 }
 
-// lacking is the line of what one file grants. In dry run nothing is amiss where kmend
-// may not act: it comes so.
-func lacking(who, file string, missing []need, dryRun bool) doctor.Line {
+// lacking is the line of what one file grants. Nothing is amiss where kmend may not
+// act: it comes so, and each right is somebody's choice.
+func lacking(who, file string, missing []need) doctor.Line {
 	var rights, reasons []string
 	for _, n := range missing {
 		rights = append(rights, n.String())
@@ -209,19 +212,16 @@ func lacking(who, file string, missing []need, dryRun bool) doctor.Line {
 	}
 	slices.Sort(reasons)
 	reasons = slices.Compact(reasons)
-	todo := "kubectl apply -f " + file
 	var values []string
 	for _, r := range reasons {
 		if v := rbac.ChartValue(r, file); v != "" {
-			values = append(values, v+": true")
+			values = append(values, v)
 		}
 	}
-	if len(values) > 0 {
-		todo += ", or with the chart " + strings.Join(values, ", ") + "; where its role is bound in some namespaces only, name them in kubernetes.namespaces (the chart does)"
-	}
+	todo := rbac.Remedy(file, values...)
 	found := fmt.Sprintf("%s may not %s, for %s", who, strings.Join(rights, ", "), strings.Join(reasons, ", "))
-	if dryRun && len(values) > 0 {
-		return doctor.Absent("", "%s: in dry run such plans end as denied; to see them whole, %s", found, todo)
+	if len(values) > 0 {
+		return doctor.Absent("", "%s: such plans end as denied. To give it: %s. Where its role is bound in some namespaces only, name them in kubernetes.namespaces (the chart does)", found, todo)
 	}
 	return doctor.Wrong("", todo, "%s", found)
 }

@@ -70,7 +70,7 @@ func TestChart(t *testing.T) {
 		pod := node.Run(t, burn)
 		expectThrottled(t, pod, 0.2)
 		inc := alerted(t, s, am, pod)
-		says(t, inc, incident.Denied, "pods/resize", "kubectl apply -f deploy/rbac/resize.yaml", "actions.resize_cpu")
+		says(t, inc, incident.Denied, "pods/resize", "with the chart set actions.resize_cpu: true", "without it kubectl apply -f deploy/rbac/resize.yaml")
 	})
 	t.Run("NoWayToTheAPIServer", func(t *testing.T) {
 		drop(t, c.agent.Status.PodIP, apiServiceIP)

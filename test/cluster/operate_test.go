@@ -65,6 +65,7 @@ func TestAsThePagesSay(t *testing.T) {
 	d.ready(c)
 	am := startAlertmanager(t, c.server())
 	expectHealed(t, c.server(), am, pod)
+	d.reads(d.types("docs/operate.md", "kubectl -n kmend exec kmend-0 -- kmend doctor"), "such plans end as denied", "nothing is to be done")
 
 	// A policy is read again when it changes, without a restart; one that is broken is not.
 	for _, change := range []struct{ to, failed, readyz string }{

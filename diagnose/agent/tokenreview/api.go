@@ -147,7 +147,7 @@ func unable(resp *http.Response, text []byte, token string) error {
 	message := bounded(strings.ReplaceAll(s.Message, token, "TOKEN"))
 	switch resp.StatusCode {
 	case http.StatusForbidden:
-		return fmt.Errorf("the agent's service account lacks the right to create tokenreviews.authentication.k8s.io; deploy/rbac/kmend-agent.yaml grants it: kubectl apply -f deploy/rbac/kmend-agent.yaml (the API server says: %s)", message)
+		return fmt.Errorf("the agent's service account lacks the right to create tokenreviews.authentication.k8s.io; deploy/rbac/kmend-agent.yaml grants it: with the chart run helm upgrade again, which grants it; without it kubectl apply -f deploy/rbac/kmend-agent.yaml (the API server says: %s)", message)
 	case http.StatusUnauthorized:
 		return fmt.Errorf("the API server does not know the agent's own token; mount the token of the agent's service account (automountServiceAccountToken) (the API server says: %s)", message)
 	}

@@ -138,7 +138,7 @@ func TestWithoutAnAnswer(t *testing.T) {
 		return func(w http.ResponseWriter, _ string) { w.WriteHeader(code); fmt.Fprint(w, body) }
 	}
 	for want, answer := range map[string]func(http.ResponseWriter, string){
-		"deploy/rbac/kmend-agent.yaml grants it: kubectl apply -f deploy/rbac/kmend-agent.yaml (the API server says: nope TOKEN)": status(403, `{"message":"nope s3cret"}`),
+		"deploy/rbac/kmend-agent.yaml grants it: with the chart run helm upgrade again, which grants it; without it kubectl apply -f deploy/rbac/kmend-agent.yaml (the API server says: nope TOKEN)": status(403, `{"message":"nope s3cret"}`),
 		"does not know the agent's own token": status(401, "{}"),
 		"answered 500: no reason given":       status(500, "s3cret"),
 		"answered 302": func(w http.ResponseWriter, _ string) {

@@ -113,10 +113,11 @@ func explain(err error, name string) error {
 	}
 	chosen := false
 	for _, f := range files {
-		err = fmt.Errorf("%w; %s grants it: kubectl apply -f %s", err, f, f)
+		var values []string
 		if v := rbac.ChartValue(name, f); v != "" {
-			err, chosen = fmt.Errorf("%w, or with the chart %s: true", err, v), true
+			values, chosen = []string{v}, true
 		}
+		err = fmt.Errorf("%w; %s grants it: %s", err, f, rbac.Remedy(f, values...))
 	}
 	if chosen {
 		return forbidden{err}

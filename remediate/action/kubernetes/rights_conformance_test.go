@@ -199,7 +199,7 @@ func (w *world) misses(right, name string, t incident.Target, with map[string]an
 		}
 	}
 	w.refusal(err, want)
-	w.refusal(err, fmt.Sprintf("; %[1]s grants it: kubectl apply -f %[1]s", rbac.File(verb, group, resource)))
+	w.refusal(err, fmt.Sprintf("; %[1]s grants it: with the chart ", rbac.File(verb, group, resource)))
 }
 
 // What resize_cpu only warns by may be left out: then the plan says what was not checked.
