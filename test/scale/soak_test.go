@@ -363,10 +363,10 @@ func flat(t *testing.T, samples []sample, began time.Time, lasts time.Duration) 
 		t.Fatal(err)
 	}
 	t.Logf("at a third of the time %.1f MiB of heap and %.0f goroutines, at the end %.1f MiB and %.0f", live, goroutines, endLive, endGoroutines)
-	if endLive > 1.3*live {
+	if endLive > 1.15*live {
 		t.Errorf("the heap grew from %.1f to %.1f MiB", live, endLive)
 	}
-	if endGoroutines > 1.3*goroutines {
+	if endGoroutines > 1.15*goroutines {
 		t.Errorf("there were %.0f goroutines, and at the end %.0f", goroutines, endGoroutines)
 	}
 }
